@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ * child.h — child processes through uvm-launch: started, watched by pidfd, ended by a ladder.
+ *
+ * The start is posix_spawn of the helper (signals reset, descriptors by dup2: 0, 1, 2, 3 = status, then
+ * `fds`); the helper sets group, credentials, limits, death signal, and execs. on_started tells that the
+ * exec happened or which step failed. The end is learned from the pidfd only; a status that somebody else
+ * reaped is "unknown", an ordinary outcome. stderr is kept (UVM__VMM_STDERR_BYTES) when captured.
+ */
+#pragma once
+#include "async/async.h"
+#include "async/error.h"
+
+struct uvm__child;
+
+struct uvm__child_fd {
+    int fd;     /* ours; duplicated into the child; stays the caller's */
+    int target; /* >= 4 in the child, or 0, 1, 2 */
+};
+
+struct uvm__child_params {
+    const char *launch_path;        /* uvm-launch */
+    const char *name;               /* for messages: "qemu" */
+    const char *const *argv;        /* NULL-terminated; argv[0] is the program's path */
+    const char *const *envp;        /* NULL-terminated; NULL: empty environment */
+    const char *const *launch_args; /* NULL-terminated further options of uvm-launch; may be NULL */
+    const struct uvm__child_fd *fds;
+    size_t fds_count;
+    bool capture_stderr;            /* else 0, 1, 2 that are not in fds are /dev/null */
+    void (*on_started)(struct uvm__child *c, const uvm_error *err, void *arg); /* err: exec failed */
+    /* Once, after on_started, when the process ended and stderr (if captured) was drained or 200 ms
+     * passed. status: waitpid status, or -1 when unknown. */
+    void (*on_exit)(struct uvm__child *c, int status, void *arg);
+    void *arg;
+};
+
+int uvm__child_spawn(uvm_engine *e, const struct uvm__child_params *params, struct uvm__child **ret,
+                     struct uvm__fail *f);
+pid_t uvm__child_pid(const struct uvm__child *c);
+bool uvm__child_exited(const struct uvm__child *c);
+int uvm__child_signal(struct uvm__child *c, int signo); /* by pidfd: never a reused pid */
+size_t uvm__child_stderr(const struct uvm__child *c, char *buf, size_t bytes);
+/* SIGTERM now, SIGKILL after UVM__CHILD_TERM_MS; `now` true: SIGKILL at once. Idempotent. */
+void uvm__child_end(struct uvm__child *c, bool now);
+/* Kills what still runs (SIGKILL), reaps, then on_closed; no other callback runs after this call. */
+void uvm__child_close(struct uvm__child *c, void (*on_closed)(void *arg), void *arg);
+/* "exit status 1", "killed by SIGKILL", "status unknown". */
+void uvm__child_status_text(int status, char *buf, size_t bytes);

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ * limits.h — every time and size limit of the engine, in one place.
+ *
+ * Times are milliseconds, sizes bytes. Reaching one is a worded error, never a crash.
+ */
+#pragma once
+
+/* times */
+#define UVM__BOOT_MS 120000u          /* options accepted to negotiated (spec: reference's 2 min) */
+#define UVM__UNDO_MS 5000u            /* the undo of one op, from the moment it begins */
+#define UVM__CHILD_ASK_MS 500u        /* ladder: polite request */
+#define UVM__CHILD_TERM_MS 500u       /* ladder: SIGTERM */
+#define UVM__EXIT_CLASSIFY_MS 1000u   /* first sign of the VMM's end to a decided exit reason */
+#define UVM__HEARTBEAT_MS 5000u       /* between two heartbeats; two missed = hung */
+#define UVM__RPC_MS 300000u           /* a synchronous RPC (reference: 5 min) */
+#define UVM__STDIO_IDLE_MS 1000u      /* drain after exit: no byte while the reader was ready */
+#define UVM__ACCEPT_STDIO_MS 10000u   /* exec request sent to its streams connected */
+#define UVM__VSOCK_CONNECT_MS 2000u   /* host dials guest */
+#define UVM__VSOCK_CLOSING_MS 8000u   /* our SHUTDOWN to the guest's RST */
+#define UVM__PROBE_KVM_MS 1000u       /* accelerator probe VM */
+
+/* sizes and counts */
+#define UVM__FRAME_BYTES_MAX 65536u        /* bridge frame towards the host, header included */
+#define UVM__REQUEST_BYTES_MAX 65536u      /* bridge frame towards the guest that we send */
+#define UVM__SERVER_FRAME_BYTES_MAX (16u << 20) /* bridge frame that our agent accepts */
+#define UVM__RPC_PENDING_MAX 1024u         /* calls in flight on one bridge, orphans included */
+#define UVM__JSON_DEPTH_MAX 64u
+#define UVM__DOCUMENT_BYTES_MAX (1u << 20)
+#define UVM__QMP_LINE_BYTES_MAX (1u << 20)
+#define UVM__CONSOLE_TAIL_BYTES 16384u     /* kept of the guest's console */
+#define UVM__GUEST_LOG_TAIL_BYTES 16384u   /* kept of the agent's log */
+#define UVM__VMM_STDERR_BYTES 8192u        /* kept of the VMM's stderr */
+#define UVM__SOCK_OUT_BYTES_MAX (1u << 20) /* queued on one socket */
+#define UVM__SOCK_FDS_MAX 16u              /* descriptors in one message */
+#define UVM__STREAM_WINDOW_BYTES 262144u   /* receive window of one hvsock stream */
+#define UVM__STREAMS_MAX 1024u             /* streams of one VM, half-open ones included */
+#define UVM__STREAMS_BYTES_MAX (16u << 20) /* unread bytes of all streams of one VM */
+#define UVM__CONNECTS_MAX 128u             /* host-initiated connects in flight per VM */
+#define UVM__ACCEPTS_MAX 128u              /* accepted, not yet taken, per listener */
+#define UVM__EVENT_RING 32u                /* recent events kept per VM */
+#define UVM__STEPS_MAX 32u                 /* steps in one saga */
