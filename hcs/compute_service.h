@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT
+ * compute_service.h — the seam: a Host Compute Service as the engine sees it.
+ *
+ * Mirrors computecore: create, start, shut down, terminate, modify, properties, notifications, with HCS
+ * schema 2 documents as JSON text. A service owns the platform side of a VM: VMM process, hvsock endpoint,
+ * RAM, offers. Implementations embed struct uvm__hcs and struct uvm__hcs_system and fill ops; callers use
+ * the functions below. Every verb is an op (saga.h). Threading: loop thread.
+ */
+#pragma once
+#include "async/saga.h"
+#include "hvsock/hvsock.h"
+
+struct uvm__hcs;
+struct uvm__hcs_system;
+
+/* How a system ended, decided once (DESIGN §3). */
+enum uvm__hcs_exit {
+    UVM__HCS_EXIT_NONE,
+    UVM__HCS_EXIT_GUEST_SHUTDOWN,
+    UVM__HCS_EXIT_GUEST_RESET, /* reboot, or a panic that nobody reported */
+    UVM__HCS_EXIT_GUEST_PANIC,
+    UVM__HCS_EXIT_TERMINATED,  /* by us */
+    UVM__HCS_EXIT_VMM_DIED     /* killed, crashed, or ended unasked */
+};
+
+enum uvm__hcs_event_kind {
+    UVM__HCS_EVENT_EXITED, /* once, the last event */
+    UVM__HCS_EVENT_PAUSED,
+    UVM__HCS_EVENT_RESUMED,
+    UVM__HCS_EVENT_CONSOLE /* bytes of the guest's console, as they come */
+};
+
+struct uvm__hcs_event {
+    enum uvm__hcs_event_kind kind;
+    enum uvm__hcs_exit exit; /* EXITED */
+    const char *detail;      /* EXITED: "killed by SIGKILL", the VMM's stderr tail; never NULL */
+    const void *data;        /* CONSOLE */
+    size_t bytes;
+};
+
+/* Descriptors beside the document, by the name that the document uses (tap, console). Duplicated. */
+struct uvm__hcs_fd {
+    const char *name;
+    int fd;
+};
+
+struct uvm__hcs_create_params {
+    const char *id;       /* GUID text */
+    const char *name;     /* for messages */
+    const char *document; /* ComputeSystem, JSON text */
+    size_t document_bytes;
+    const struct uvm__hcs_fd *fds;
+    size_t fds_count;
+    /* Runs from the loop or the ready queue, from create's success on. */
+    void (*on_event)(struct uvm__hcs_system *s, const struct uvm__hcs_event *ev, void *arg);
+    void *arg;
+};
+
+struct uvm__hcs_ops {
+    const char *name; /* of the service, for properties */
+    int (*create)(struct uvm__hcs *h, const struct uvm__hcs_create_params *params, uvm_scope *scope,
+                  uvm_done_fn on_done, void *arg, uvm_op **ret_op);
+    struct uvm__hcs_system *(*create_result)(uvm_op *op); /* takes; untaken ones end with the op */
+    int (*start)(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
+                 uvm_op **ret_op);
+    /* Ends it for certain; done when it has exited (EXITED was or will be told). Idempotent. */
+    int (*terminate)(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
+                     uvm_op **ret_op);
+    int (*pause)(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
+                 uvm_op **ret_op);
+    int (*resume)(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
+                  uvm_op **ret_op);
+    /* Properties as JSON text (hcs.md §1.7), valid until the system is closed or asked again. */
+    const char *(*properties)(struct uvm__hcs_system *s);
+    /* Terminates what still runs, frees; on_closed later, no event after the call. */
+    void (*close)(struct uvm__hcs_system *s, void (*on_closed)(void *arg), void *arg);
+    /* Closes a service without systems. */
+    void (*close_service)(struct uvm__hcs *h, void (*on_closed)(void *arg), void *arg);
+};
+
+struct uvm__hcs {
+    const struct uvm__hcs_ops *ops;
+    uvm_engine *engine;
+};
+
+struct uvm__hcs_system {
+    struct uvm__hcs *service;
+    struct uvm__hvsock *hvsock; /* serving from create's success on */
+};
+
+/* The last bytes of the guest's console are an error's best detail: implementations attach them. */

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT
+ * hvsock.h — the host's end of one VM's hvsock: listen, accept, connect, by port.
+ *
+ * An endpoint belongs to one VM; its ports are a private space. Transports embed struct uvm__hvsock and
+ * fill ops; listening and accepting are shared code (listen.c). A guest that dials a port nobody listens
+ * on, or one at its limit, is refused at once (RST).
+ */
+#pragma once
+#include "async/list.h"
+#include "async/saga.h"
+#include "hvsock/stream.h"
+
+/* Well-known ports (bridge.md §1.3; the offer channel is ours, DESIGN §4). */
+#define UVM__PORT_ENTROPY 1u
+#define UVM__PORT_LOG 109u
+#define UVM__PORT_OFFERS 0x3ffffff0u
+#define UVM__PORT_BRIDGE 0x40000000u
+#define UVM__PORT_STDIO_FIRST 0x40000001u
+
+struct uvm__hvsock;
+struct uvm__listener;
+
+struct uvm__listen_params {
+    uint32_t port;
+    bool once;         /* closes itself at the first accept */
+    uint32_t live_max; /* accepted streams alive at a time; further dials are refused; 0: no limit of its own */
+    /* Later, on the ready queue; the stream is the callee's. */
+    void (*on_accept)(struct uvm__listener *l, struct uvm__stream *take_stream, void *arg);
+    void *arg;
+};
+
+/* -UVM_E_EXISTS when the port is taken, -UVM_E_NOMEM. */
+int uvm__hvsock_listen(struct uvm__hvsock *h, const struct uvm__listen_params *params,
+                       struct uvm__listener **ret);
+/* Accepted streams live on; those not yet handed over are reset. With `once`, still called by the owner. */
+void uvm__listener_close(struct uvm__listener *l);
+uint32_t uvm__listener_port(const struct uvm__listener *l);
+
+/* Dials a guest port. Errors: REFUSED, TIMEDOUT (UVM__VSOCK_CONNECT_MS or the scope's), CLOSED, LIMIT.
+ * Cancel: at once; a late answer is reset. */
+int uvm__hvsock_connect(struct uvm__hvsock *h, uint32_t port, uvm_scope *scope, uvm_done_fn on_done,
+                        void *arg, uvm_op **ret_op);
+/* Takes the stream out of a successful connect op; NULL when taken already. An untaken one is reset
+ * when the op is freed. */
+struct uvm__stream *uvm__hvsock_connect_result(uvm_op *op);
+
+/* The text form of a port's service GUID (bridge.md §1.2), and back. */
+void uvm__hvsock_port_to_guid(uint32_t port, char ret_text[37]);
+int uvm__hvsock_guid_to_port(const char *text, uint32_t *ret_port); /* -UVM_E_INVAL */
+
+/* In-process pair for tests and simulation: what one side dials, the other side listens on. Dialling goes
+ * through uvm__hvsock_connect on either. Works without a loop. Freed with both closed. */
+int uvm__loopback_new(uvm_engine *e, size_t window_bytes, struct uvm__hvsock **ret_host,
+                      struct uvm__hvsock **ret_guest);
+/* Resets all streams of both sides (VM reset, VM gone). */
+void uvm__loopback_reset(struct uvm__hvsock *side);
+void uvm__loopback_free(struct uvm__hvsock *host, struct uvm__hvsock *guest);
+
+/* The guest's (or test's) side on a real kernel: dials a port and gives a connected, non-blocking, CLOEXEC
+ * descriptor. Kind AF_VSOCK to the host (CID 2), or unix sockets named after the port in a folder. */
+struct uvm__dialer {
+    const char *unix_dir; /* NULL: AF_VSOCK */
+    uint32_t cid;         /* AF_VSOCK: 2 */
+};
+/* Result by uvm__dial_result (fd taken by the caller, else closed with the op). Tries and pauses as
+ * bridge.md §1.8 (10 × 100 ms, only on ETIMEDOUT). */
+int uvm__dial(uvm_engine *e, const struct uvm__dialer *d, uint32_t port, uvm_scope *scope,
+              uvm_done_fn on_done, void *arg, uvm_op **ret_op);
+int uvm__dial_result(uvm_op *op);
