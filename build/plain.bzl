@@ -1,28 +1,43 @@
-"""plain_binary: a program built without sanitizers or coverage, whoever asks for it.
+"""plain_binary: a static program without sanitizers or coverage, whoever asks for it;
+plain_files: the same for what is made of such programs, so that it is made once.
 
 What runs inside the guest, or between fork and exec, must stay a plain static binary while the
-tests around it run under ASan: the transition takes those flags out and builds at -O2 in an
-output folder that all configurations share.
+tests around it run under ASan: the transition takes those flags out, builds a static PIE at -O2
+and switches //third_party's libraries to their static flavour. `binary` is an ordinary cc_binary,
+tagged manual so that nobody builds it any other way.
+
+Every configuration of one compiler lands in the same output folder, so that the program, and the
+guest's image made from it, is built once. That needs each of the options below to change in every
+one of them (Bazel names the folder after the options that a transition changed).
 """
 
 _COPT = "//command_line_option:copt"
 _LINKOPT = "//command_line_option:linkopt"
 _SUFFIX = "//command_line_option:platform_suffix"
-_OPTIONS = [_COPT, _LINKOPT, _SUFFIX]
+_STATIC = "//build:static"
+
+_OTHERS = ["--coverage", "-O0", "-O1"]
+_OURS = ["-fPIE", "-static-pie"]
 
 def _clean(flags):
-    return [f for f in flags if "sanitize" not in f and f not in ("--coverage", "-O0", "-O1")]
+    return [f for f in flags if "sanitize" not in f and f not in _OTHERS + _OURS]
 
 def _plain_impl(settings, _attr):
     suffix = settings[_SUFFIX] or ""
-    clang = "clang" in suffix or "fuzz" in suffix
+    if not suffix.startswith("-plain"):
+        suffix = "-plain" + (suffix if suffix in ("-clang", "-fuzz") else "")
     return {
-        _COPT: _clean(settings[_COPT]),
-        _LINKOPT: _clean(settings[_LINKOPT]),
-        _SUFFIX: "-plain-clang" if clang else "-plain",
+        _COPT: _clean(settings[_COPT]) + ["-fPIE"],
+        _LINKOPT: _clean(settings[_LINKOPT]) + ["-static-pie"],
+        _STATIC: True,
+        _SUFFIX: suffix,
     }
 
-_plain = transition(implementation = _plain_impl, inputs = _OPTIONS, outputs = _OPTIONS)
+_plain = transition(
+    implementation = _plain_impl,
+    inputs = [_COPT, _LINKOPT, _SUFFIX],
+    outputs = [_COPT, _LINKOPT, _STATIC, _SUFFIX],
+)
 
 def _binary_impl(ctx):
     out = ctx.actions.declare_file(ctx.label.name)
@@ -46,4 +61,28 @@ plain_binary = rule(
             default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
         ),
     },
+)
+
+def _files_impl(ctx):
+    return [DefaultInfo(
+        files = depset(ctx.files.srcs),
+        runfiles = ctx.runfiles(files = ctx.files.srcs),
+    )]
+
+plain_files = rule(
+    implementation = _files_impl,
+    attrs = {
+        "srcs": attr.label_list(cfg = _plain, mandatory = True, allow_files = True),
+        "_allowlist_function_transition": attr.label(
+            default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
+        ),
+    },
+)
+
+def _flag_impl(_ctx):
+    return []
+
+plain_flag = rule(
+    implementation = _flag_impl,
+    build_setting = config.bool(flag = False),
 )
