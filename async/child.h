@@ -18,7 +18,8 @@ struct uvm__child_fd {
 };
 
 struct uvm__child_params {
-    const char *launch_path;        /* uvm-launch */
+    const char *launch_path;        /* uvm-launch; may be a binary of many names ("/proc/self/exe"): its
+                                     * argv[0] is "uvm-launch" whatever the path */
     const char *name;               /* for messages: "qemu" */
     const char *const *argv;        /* NULL-terminated; argv[0] is the program's path */
     const char *const *envp;        /* NULL-terminated; NULL: empty environment */
@@ -26,7 +27,10 @@ struct uvm__child_params {
     const struct uvm__child_fd *fds;
     size_t fds_count;
     bool capture_stderr;            /* else 0, 1, 2 that are not in fds are /dev/null */
-    void (*on_started)(struct uvm__child *c, const uvm_error *err, void *arg); /* err: exec failed */
+    /* err NULL: the exec happened. Else: uvm_error_sys() is the errno, uvm_error_step() the name of the
+     * step of uvm-launch that failed, alone ("exec", "chdir", "user": async/launch_proto.h); "spawn" when
+     * the helper itself could not be started or said nothing. on_exit follows all the same. */
+    void (*on_started)(struct uvm__child *c, const uvm_error *err, void *arg);
     /* Once, after on_started, when the process ended and stderr (if captured) was drained or 200 ms
      * passed. status: waitpid status, or -1 when unknown. */
     void (*on_exit)(struct uvm__child *c, int status, void *arg);
