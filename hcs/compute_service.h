@@ -51,7 +51,7 @@ struct uvm__hcs_create_params {
     size_t document_bytes;
     const struct uvm__hcs_fd *fds;
     size_t fds_count;
-    /* Runs from the loop or the ready queue, from create's success on. */
+    /* Runs from the loop or the ready queue, never before create_result() took the system. */
     void (*on_event)(struct uvm__hcs_system *s, const struct uvm__hcs_event *ev, void *arg);
     void *arg;
 };
@@ -89,3 +89,29 @@ struct uvm__hcs_system {
 };
 
 /* The last bytes of the guest's console are an error's best detail: implementations attach them. */
+
+/* ---- what callers use ---------------------------------------------------------------------- */
+
+/* Starts creating a system. Params are copied, the descriptors duplicated. The document is checked by
+ * the op: its error names the JSON path. `on_event` is not called before create_result() took the
+ * system; what happened until then is told right after. */
+int uvm__hcs_create(struct uvm__hcs *h, const struct uvm__hcs_create_params *params,
+                    uvm_scope *scope, uvm_done_fn on_done, void *arg, uvm_op **ret_op);
+/* Takes the system out of a successful create op; NULL when it was taken already or there is none. */
+struct uvm__hcs_system *uvm__hcs_create_result(const struct uvm__hcs *h, uvm_op *op);
+/* -UVM_E_STATE when the system is not in a state for the verb, -UVM_E_EXITED when it has ended. */
+int uvm__hcs_start(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
+                   uvm_op **ret_op);
+int uvm__hcs_terminate(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
+                       uvm_op **ret_op);
+int uvm__hcs_pause(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
+                   uvm_op **ret_op);
+int uvm__hcs_resume(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
+                    uvm_op **ret_op);
+/* NULL: no memory. */
+const char *uvm__hcs_properties(struct uvm__hcs_system *s);
+void uvm__hcs_close(struct uvm__hcs_system *s, void (*on_closed)(void *arg), void *arg);
+void uvm__hcs_service_close(struct uvm__hcs *h, void (*on_closed)(void *arg), void *arg);
+
+/* "guest shut down", "killed or crashed"; never NULL. */
+const char *uvm__hcs_exit_text(enum uvm__hcs_exit exit);

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT
+ * compute_service.c — the thin front of the seam: checks what every implementation may rely on, then
+ * calls it.
+ *
+ * Nothing here knows a platform. The checks are the caller's own invariants, so they are assertions; what
+ * depends on a system's state is answered by the implementation, which owns that state.
+ */
+#include "hcs/compute_service.h"
+
+#include "async/check.h"
+
+static const struct uvm__hcs_ops *ops_of(const struct uvm__hcs_system *s) {
+    UVM_ASSERT(s != NULL && s->service != NULL && s->service->ops != NULL);
+    return s->service->ops;
+}
+
+int uvm__hcs_create(struct uvm__hcs *h, const struct uvm__hcs_create_params *params,
+                    uvm_scope *scope, uvm_done_fn on_done, void *arg, uvm_op **ret_op) {
+    UVM_ASSERT(h != NULL && params != NULL);
+    if (params->id == NULL || params->document == NULL ||
+        (params->fds_count != 0 && params->fds == NULL)) {
+        return -UVM_E_INVAL;
+    }
+    return h->ops->create(h, params, scope, on_done, arg, ret_op);
+}
+
+struct uvm__hcs_system *uvm__hcs_create_result(const struct uvm__hcs *h, uvm_op *op) {
+    UVM_ASSERT(h != NULL && op != NULL);
+    return h->ops->create_result(op);
+}
+
+int uvm__hcs_start(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
+                   uvm_op **ret_op) {
+    return ops_of(s)->start(s, scope, on_done, arg, ret_op);
+}
+
+int uvm__hcs_terminate(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
+                       uvm_op **ret_op) {
+    return ops_of(s)->terminate(s, scope, on_done, arg, ret_op);
+}
+
+int uvm__hcs_pause(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
+                   uvm_op **ret_op) {
+    return ops_of(s)->pause(s, scope, on_done, arg, ret_op);
+}
+
+int uvm__hcs_resume(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
+                    uvm_op **ret_op) {
+    return ops_of(s)->resume(s, scope, on_done, arg, ret_op);
+}
+
+const char *uvm__hcs_properties(struct uvm__hcs_system *s) {
+    return ops_of(s)->properties(s);
+}
+
+void uvm__hcs_close(struct uvm__hcs_system *s, void (*on_closed)(void *arg), void *arg) {
+    ops_of(s)->close(s, on_closed, arg);
+}
+
+void uvm__hcs_service_close(struct uvm__hcs *h, void (*on_closed)(void *arg), void *arg) {
+    UVM_ASSERT(h != NULL);
+    h->ops->close_service(h, on_closed, arg);
+}
+
+const char *uvm__hcs_exit_text(enum uvm__hcs_exit exit) {
+    switch (exit) {
+    case UVM__HCS_EXIT_NONE:
+        return "has not ended";
+    case UVM__HCS_EXIT_GUEST_SHUTDOWN:
+        return "guest shut down";
+    case UVM__HCS_EXIT_GUEST_RESET:
+        return "guest reset";
+    case UVM__HCS_EXIT_GUEST_PANIC:
+        return "guest panicked";
+    case UVM__HCS_EXIT_TERMINATED:
+        return "terminated";
+    case UVM__HCS_EXIT_VMM_DIED:
+        return "VMM died";
+    }
+    return "unknown";
+}
