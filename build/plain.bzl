@@ -1,4 +1,4 @@
-"""plain_binary: a static program without sanitizers or coverage, whoever asks for it;
+"""plain_binary: a static program without sanitizers, whoever asks for it;
 plain_files: the same for what is made of such programs, so that it is made once.
 
 What runs inside the guest, or between fork and exec, must stay a plain static binary while the
@@ -16,7 +16,7 @@ _LINKOPT = "//command_line_option:linkopt"
 _SUFFIX = "//command_line_option:platform_suffix"
 _STATIC = "//build:static"
 
-_OTHERS = ["--coverage", "-O0", "-O1"]
+_OTHERS = ["-O0", "-O1"]
 _OURS = ["-fPIE", "-static-pie"]
 
 def _clean(flags):
