@@ -2,8 +2,8 @@
  * error.h — building errors. See async.h for reading them.
  *
  * A new error belongs to its maker with one reference; it may be amended until it is shared. When
- * memory runs out every maker returns the preallocated NOMEM error, so reporting never fails; the
- * amenders accept it and do nothing. Messages: one line, lower-case, no full stop, the object named.
+ * memory runs out every maker returns a preallocated error of the same code, so reporting never fails;
+ * the amenders accept it and do nothing. Messages: one line, lower-case, no full stop, the object named.
  */
 #pragma once
 #include "async/async.h"

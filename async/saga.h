@@ -63,5 +63,3 @@ bool uvm__op_resolved(const uvm_op *op);
 bool uvm__op_succeeded(const uvm_op *op);
 const struct uvm__saga *uvm__op_saga(const uvm_op *op);
 uint64_t uvm__op_id(const uvm_op *op);
-/* Number of quarantined ops under an undo root. */
-size_t uvm__scope_quarantined(const uvm_scope *undo_root);

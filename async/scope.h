@@ -42,3 +42,5 @@ void uvm__scope_fail(uvm_scope *s, enum uvm__reason reason, const uvm_error *why
 enum uvm__reason uvm__scope_reason(const uvm_scope *s);
 /* An error for the scope's strongest reason, the others as causes; NULL when there is none. */
 uvm_error *uvm__scope_error(uvm_scope *s);
+/* Ops under this undo root whose undo failed or has not answered. */
+size_t uvm__scope_quarantined(const uvm_scope *undo_root);
