@@ -199,7 +199,7 @@ def rule_functions(tree):
 
 
 def rule_orphans(tree):
-    """Each source is named by the BUILD file of its package, or matched by one of its globs."""
+    """Each source is named by its package's BUILD file or macros, or matched by one of its globs."""
     packages = {os.path.dirname(f): f for f in tree.match("BUILD.bazel")}
     for file in tree.match("*.c", "*.h", "*.S"):
         folder = os.path.dirname(file)
@@ -209,7 +209,8 @@ def rule_orphans(tree):
             tree.found("orphan", file, 0, "in no Bazel package")
             continue
         name = os.path.relpath(file, folder or ".")
-        quoted = re.findall(r'"([^"\n]+)"', "\n".join(tree.read(packages[folder])))
+        build = [f for f in tree.match("*.bzl") if os.path.dirname(f) == folder] + [packages[folder]]
+        quoted = re.findall(r'"([^"\n]+)"', "\n".join("\n".join(tree.read(f)) for f in build))
         # A pair of brackets around a stem, `"%s.c" % n for n in […]`, names it as well.
         stem = os.path.splitext(name)[0]
         if not any(q == name or q == stem or ("*" in q and fnmatch.fnmatch(name, q)) for q in quoted):
