@@ -60,14 +60,14 @@ const char *uvm_error_code_name(int code);
 
 /* Errors are counted and immutable. Accessors never return NULL strings: absent is "". */
 enum uvm_error_code uvm_error_code(const uvm_error *err);
-int64_t uvm_error_sys(const uvm_error *err);          /* errno or HRESULT of the peer; 0 if none */
-const char *uvm_error_step(const uvm_error *err);     /* "vm boot › negotiate" */
-const char *uvm_error_message(const uvm_error *err);  /* one line: object, numbers, cause, remedy */
-const char *uvm_error_detail(const uvm_error *err);   /* what the peer said; may be many lines */
+int64_t uvm_error_sys(const uvm_error *err);         /* errno or HRESULT of the peer; 0 if none */
+const char *uvm_error_step(const uvm_error *err);    /* "vm boot › negotiate" */
+const char *uvm_error_message(const uvm_error *err); /* one line: object, numbers, cause, remedy */
+const char *uvm_error_detail(const uvm_error *err);  /* what the peer said; may be many lines */
 bool uvm_error_retryable(const uvm_error *err);
 const uvm_error *uvm_error_cause(const uvm_error *err); /* NULL at the end of the chain */
 uvm_error *uvm_error_ref(const uvm_error *err);
-uvm_error *uvm_error_unref(uvm_error *err);           /* accepts NULL, returns NULL */
+uvm_error *uvm_error_unref(uvm_error *err); /* accepts NULL, returns NULL */
 
 /* ---- memory and log ----------------------------------------------------------------------- */
 
@@ -89,7 +89,13 @@ enum uvm_log_level {
 };
 
 /* What a record says besides its text: plain text, or the begin or end of an op or of a step. */
-enum uvm_log_kind { UVM_LOG_TEXT, UVM_LOG_OP_BEGIN, UVM_LOG_OP_END, UVM_LOG_STEP_BEGIN, UVM_LOG_STEP_END };
+enum uvm_log_kind {
+    UVM_LOG_TEXT,
+    UVM_LOG_OP_BEGIN,
+    UVM_LOG_OP_END,
+    UVM_LOG_STEP_BEGIN,
+    UVM_LOG_STEP_END
+};
 
 /* Valid during the callback only. Strings are never NULL. */
 struct uvm_log_record {
@@ -109,13 +115,14 @@ typedef void (*uvm_log_fn)(const struct uvm_log_record *record, void *arg);
 /* ---- engine ------------------------------------------------------------------------------- */
 
 struct uvm_engine_params {
-    size_t size;                          /* sizeof this struct */
+    size_t size;                           /* sizeof this struct */
     const struct uvm_allocator *allocator; /* copied; NULL: malloc, realloc, free */
-    uvm_log_fn log;                       /* NULL: no log */
+    uvm_log_fn log;                        /* NULL: no log */
     void *log_arg;
-    enum uvm_log_level log_level;         /* records above it are not made; default INFO */
+    enum uvm_log_level log_level; /* records above it are not made; default INFO */
 };
-#define UVM_ENGINE_PARAMS_INIT {sizeof(struct uvm_engine_params), NULL, NULL, NULL, UVM_LOG_INFO}
+#define UVM_ENGINE_PARAMS_INIT                                                                     \
+    { sizeof(struct uvm_engine_params), NULL, NULL, NULL, UVM_LOG_INFO }
 
 /* Makes an engine on `loop`, which must outlive it. Fails with NOMEM, INVAL, IO. */
 int uvm_engine_new(struct uv_loop_s *loop, const struct uvm_engine_params *params,
@@ -140,7 +147,8 @@ const char *uvm_op_name(const uvm_op *op);
 
 /* A scope carries cancellation and a deadline to everything under it. `parent` NULL: the engine's
  * root. `deadline_ms` counts from now; 0: only the parent's. Fails with NOMEM. */
-int uvm_scope_new(uvm_engine *engine, uvm_scope *parent, uint64_t deadline_ms, uvm_scope **ret_scope);
+int uvm_scope_new(uvm_engine *engine, uvm_scope *parent, uint64_t deadline_ms,
+                  uvm_scope **ret_scope);
 void uvm_scope_cancel(uvm_scope *scope);
 uvm_scope *uvm_scope_ref(uvm_scope *scope);
 uvm_scope *uvm_scope_unref(uvm_scope *scope); /* never cancels; accepts NULL, returns NULL */

@@ -16,7 +16,7 @@ void uvm__buf_deinit(struct uvm__buf *b);
 int uvm__buf_append(struct uvm__buf *b, const void *data, size_t bytes);
 int uvm__buf_puts(struct uvm__buf *b, const char *text);
 __attribute__((format(printf, 2, 3))) int uvm__buf_printf(struct uvm__buf *b, const char *fmt, ...);
-int uvm__buf_reserve(struct uvm__buf *b, size_t bytes); /* room for `bytes` more */
+int uvm__buf_reserve(struct uvm__buf *b, size_t bytes);  /* room for `bytes` more */
 void uvm__buf_consume(struct uvm__buf *b, size_t bytes); /* drops from the front */
 void uvm__buf_reset(struct uvm__buf *b);                 /* length 0, memory kept */
 

@@ -14,7 +14,7 @@ struct uvm__call {
     struct uvm__list link; /* bucket; self-linked: not in flight */
     uint64_t id;
     uvm_op *op;
-    void *body_type;       /* spare for the table's owner */
+    void *body_type; /* spare for the table's owner */
     /* Runs once, after the call left the table: `reply` is what the owner passed (borrowed), or NULL
      * with `err` when the connection ended. The op reference is dropped after it returns. */
     void (*on_reply)(struct uvm__call *call, const void *reply, const uvm_error *err);

@@ -14,7 +14,7 @@ void uvm__check_failed(const char *file, int line, const char *text) {
 }
 
 void uvm__check_failed_cmp(const char *file, int line, const char *text, int64_t a, int64_t b) {
-    fprintf(stderr, "uvm: %s:%d: assertion failed: %s (%" PRId64 ", %" PRId64 ")\n", file, line, text,
-            a, b);
+    fprintf(stderr, "uvm: %s:%d: assertion failed: %s (%" PRId64 ", %" PRId64 ")\n", file, line,
+            text, a, b);
     abort();
 }

@@ -9,6 +9,7 @@
 #pragma once
 #include "async/async.h"
 #include "async/error.h"
+#include <sys/types.h>
 
 struct uvm__child;
 
@@ -18,15 +19,15 @@ struct uvm__child_fd {
 };
 
 struct uvm__child_params {
-    const char *launch_path;        /* uvm-launch; may be a binary of many names ("/proc/self/exe"): its
+    const char *launch_path; /* uvm-launch; may be a binary of many names ("/proc/self/exe"): its
                                      * argv[0] is "uvm-launch" whatever the path */
-    const char *name;               /* for messages: "qemu" */
-    const char *const *argv;        /* NULL-terminated; argv[0] is the program's path */
-    const char *const *envp;        /* NULL-terminated; NULL: empty environment */
+    const char *name;        /* for messages: "vmm" */
+    const char *const *argv; /* NULL-terminated; argv[0] is the program's path */
+    const char *const *envp; /* NULL-terminated; NULL: empty environment */
     const char *const *launch_args; /* NULL-terminated further options of uvm-launch; may be NULL */
     const struct uvm__child_fd *fds;
     size_t fds_count;
-    bool capture_stderr;            /* else 0, 1, 2 that are not in fds are /dev/null */
+    bool capture_stderr; /* else 0, 1, 2 that are not in fds are /dev/null */
     /* err NULL: the exec happened. Else: uvm_error_sys() is the errno, uvm_error_step() the name of the
      * step of uvm-launch that failed, alone ("exec", "chdir", "user": async/launch_proto.h); "spawn" when
      * the helper itself could not be started or said nothing. on_exit follows all the same. */

@@ -8,7 +8,8 @@
 #include "async/async.h"
 
 struct uvm__deadline {
-    struct uvm__deadline *child, *sibling, *prev; /* pairing heap; prev NULL and not root: unlinked */
+    struct uvm__deadline *child, *sibling,
+        *prev; /* pairing heap; prev NULL and not root: unlinked */
     uint64_t at_ms, seq;
     void (*fn)(struct uvm__deadline *d);
     bool linked;

@@ -23,18 +23,18 @@ struct uvm_error {
 };
 
 /* One per code, used when there is no memory for a real one: the code is right, the words are not. */
-static uvm_error static_errors[UVM_E_MAX] = {
-#define UVM__X(name, text) [UVM_E_##name] = {.code = UVM_E_##name, .retryable = UVM_E_##name == UVM_E_NOMEM},
+static const uvm_error static_errors[UVM_E_MAX] = {
+#define UVM__X(name, text)                                                                         \
+    [UVM_E_##name] = {.code = UVM_E_##name, .retryable = UVM_E_##name == UVM_E_NOMEM},
     UVM_ERROR_MAP(UVM__X)
 #undef UVM__X
 };
 
 static const struct {
     const char *name, *text;
-} codes[UVM_E_MAX] = {
-    [UVM_OK] = {"OK", "success"},
+} codes[UVM_E_MAX] = {[UVM_OK] = {"OK", "success"},
 #define UVM__X(name, text) [UVM_E_##name] = {#name, text},
-    UVM_ERROR_MAP(UVM__X)
+                      UVM_ERROR_MAP(UVM__X)
 #undef UVM__X
 };
 
@@ -105,8 +105,13 @@ uvm_error *uvm_error_unref(uvm_error *err) {
     return NULL;
 }
 
+/* Never written through: refs is 0. */
+static uvm_error *static_error(enum uvm_error_code code) {
+    return (uvm_error *)(uintptr_t)&static_errors[code];
+}
+
 uvm_error *uvm__error_nomem(void) {
-    return &static_errors[UVM_E_NOMEM];
+    return static_error(UVM_E_NOMEM);
 }
 
 static char *copy_text(const struct uvm_allocator *a, const char *text, size_t bytes) {
@@ -122,7 +127,7 @@ static uvm_error *new_error(const struct uvm_allocator *a, enum uvm_error_code c
                             const char *message) {
     uvm_error *err = a->malloc(sizeof *err, a->arg);
     if (err == NULL) {
-        return &static_errors[code];
+        return static_error(code);
     }
     *err = (uvm_error){.refs = 1, .code = code, .sys = sys, .allocator = *a};
     if (message != NULL) {

@@ -10,12 +10,12 @@
 #include <stdarg.h>
 
 __attribute__((format(printf, 4, 5))) uvm_error *uvm__error(uvm_engine *e, enum uvm_error_code code,
-                                                             int64_t sys, const char *fmt, ...);
+                                                            int64_t sys, const char *fmt, ...);
 uvm_error *uvm__error_v(uvm_engine *e, enum uvm_error_code code, int64_t sys, const char *fmt,
                         va_list ap);
 /* "message: strerror(err)" with code IO (or NOMEM for ENOMEM) and sys = err (positive errno). */
 __attribute__((format(printf, 3, 4))) uvm_error *uvm__error_errno(uvm_engine *e, int err,
-                                                                   const char *fmt, ...);
+                                                                  const char *fmt, ...);
 uvm_error *uvm__error_nomem(void);
 
 /* Amenders: take and return the caller's reference. A shared error is cloned first. */
@@ -32,5 +32,5 @@ struct uvm__fail {
     char msg[240];
 };
 __attribute__((format(printf, 4, 5))) int uvm__fail(struct uvm__fail *f, enum uvm_error_code code,
-                                                     int64_t sys, const char *fmt, ...);
+                                                    int64_t sys, const char *fmt, ...);
 uvm_error *uvm__fail_error(uvm_engine *e, int negative_code, const struct uvm__fail *f);

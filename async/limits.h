@@ -6,28 +6,28 @@
 #pragma once
 
 /* times */
-#define UVM__BOOT_MS 120000u          /* options accepted to negotiated (spec: reference's 2 min) */
-#define UVM__UNDO_MS 5000u            /* the undo of one op, from the moment it begins */
-#define UVM__CHILD_ASK_MS 500u        /* ladder: polite request */
-#define UVM__CHILD_TERM_MS 500u       /* ladder: SIGTERM */
-#define UVM__EXIT_CLASSIFY_MS 1000u   /* first sign of the VMM's end to a decided exit reason */
-#define UVM__HEARTBEAT_MS 5000u       /* between two heartbeats; two missed = hung */
-#define UVM__RPC_MS 300000u           /* a synchronous RPC (reference: 5 min) */
-#define UVM__BRIDGE_MEMORY_MS 5000u   /* a frame waits for memory before its connection is given up */
-#define UVM__STDIO_IDLE_MS 1000u      /* drain after exit: no byte while the reader was ready */
-#define UVM__ACCEPT_STDIO_MS 10000u   /* exec request sent to its streams connected */
-#define UVM__VSOCK_CONNECT_MS 2000u   /* host dials guest */
-#define UVM__VSOCK_CLOSING_MS 8000u   /* our SHUTDOWN to the guest's RST */
-#define UVM__PROBE_KVM_MS 1000u       /* accelerator probe VM */
+#define UVM__BOOT_MS 120000u        /* options accepted to negotiated (spec: reference's 2 min) */
+#define UVM__UNDO_MS 5000u          /* the undo of one op, from the moment it begins */
+#define UVM__CHILD_ASK_MS 500u      /* ladder: polite request */
+#define UVM__CHILD_TERM_MS 500u     /* ladder: SIGTERM */
+#define UVM__EXIT_CLASSIFY_MS 1000u /* first sign of the VMM's end to a decided exit reason */
+#define UVM__HEARTBEAT_MS 5000u     /* between two heartbeats; two missed = hung */
+#define UVM__RPC_MS 300000u         /* a synchronous RPC (reference: 5 min) */
+#define UVM__BRIDGE_MEMORY_MS 5000u /* a frame waits for memory before its connection is given up */
+#define UVM__STDIO_IDLE_MS 1000u    /* drain after exit: no byte while the reader was ready */
+#define UVM__ACCEPT_STDIO_MS 10000u /* exec request sent to its streams connected */
+#define UVM__VSOCK_CONNECT_MS 2000u /* host dials guest */
+#define UVM__VSOCK_CLOSING_MS 8000u /* our SHUTDOWN to the guest's RST */
+#define UVM__PROBE_KVM_MS 1000u     /* accelerator probe VM */
 
 /* sizes and counts */
-#define UVM__FRAME_BYTES_MAX 65536u        /* bridge frame towards the host, header included */
-#define UVM__REQUEST_BYTES_MAX 65536u      /* bridge frame towards the guest that we send */
+#define UVM__FRAME_BYTES_MAX 65536u             /* bridge frame towards the host, header included */
+#define UVM__REQUEST_BYTES_MAX 65536u           /* bridge frame towards the guest that we send */
 #define UVM__SERVER_FRAME_BYTES_MAX (16u << 20) /* bridge frame that our agent accepts */
-#define UVM__RPC_PENDING_MAX 1024u         /* calls in flight on one bridge, orphans included */
+#define UVM__RPC_PENDING_MAX 1024u           /* calls in flight on one bridge, orphans included */
 #define UVM__BRIDGE_OUT_BYTES_MAX (1u << 20) /* requests that wait to leave on one bridge */
-#define UVM__SERVER_REPLIES_MAX 64u        /* answers that wait to leave before the agent stops reading */
-#define UVM__SERVER_IN_WORK_MAX 4096u      /* requests that the agent works on at a time */
+#define UVM__SERVER_REPLIES_MAX 64u /* answers that wait to leave before the agent stops reading */
+#define UVM__SERVER_IN_WORK_MAX 4096u /* requests that the agent works on at a time */
 #define UVM__JSON_DEPTH_MAX 64u
 #define UVM__DOCUMENT_BYTES_MAX (1u << 20)
 #define UVM__QMP_LINE_BYTES_MAX (1u << 20)

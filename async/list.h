@@ -10,7 +10,7 @@ struct uvm__list {
 };
 
 #define UVM__CONTAINER_OF(ptr, type, member)                                                       \
-    ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+    ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 static inline void uvm__list_init(struct uvm__list *n) {
     n->next = n;

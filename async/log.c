@@ -35,8 +35,8 @@ void uvm__log(uvm_engine *e, enum uvm_log_level level, const char *vm, const cha
 
 void uvm__log_span(uvm_engine *e, enum uvm_log_kind kind, uint64_t op_id, const char *op,
                    const char *step, uint64_t elapsed_ms, int code) {
-    enum uvm_log_level level = kind == UVM_LOG_OP_BEGIN || kind == UVM_LOG_OP_END ? UVM_LOG_DEBUG
-                                                                                 : UVM_LOG_TRACE;
+    enum uvm_log_level level =
+        kind == UVM_LOG_OP_BEGIN || kind == UVM_LOG_OP_END ? UVM_LOG_DEBUG : UVM_LOG_TRACE;
     if (!uvm__log_wanted(e, level)) {
         return;
     }

@@ -16,11 +16,11 @@ struct uvm__ring {
 };
 
 __attribute__((format(printf, 4, 5))) void uvm__log(uvm_engine *e, enum uvm_log_level level,
-                                                     const char *vm, const char *fmt, ...);
+                                                    const char *vm, const char *fmt, ...);
 void uvm__log_span(uvm_engine *e, enum uvm_log_kind kind, uint64_t op_id, const char *op,
                    const char *step, uint64_t elapsed_ms, int code);
 bool uvm__log_wanted(uvm_engine *e, enum uvm_log_level level);
 __attribute__((format(printf, 3, 4))) void uvm__ring_note(uvm_engine *e, struct uvm__ring *ring,
-                                                           const char *fmt, ...);
+                                                          const char *fmt, ...);
 /* Oldest first, one "+123 ms text" a line, relative to the first kept; returns bytes written. */
 size_t uvm__ring_print(const struct uvm__ring *ring, char *buf, size_t bytes);

@@ -22,8 +22,8 @@ struct uvm_op {
     uint32_t armed;     /* bit per step whose undo is still to run */
     uint8_t step;       /* running, or being undone */
     uint8_t phase;
-    bool in_flight;  /* run or undo has not ended */
-    bool asked;      /* the reason was passed to the running step */
+    bool in_flight; /* run or undo has not ended */
+    bool asked;     /* the reason was passed to the running step */
     bool committed, resolved;
     bool stuck; /* the undo of `step` failed: only the VM's end continues */
     size_t state_offset;

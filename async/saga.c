@@ -121,8 +121,8 @@ static void resolve_quarantined(uvm_op *op, uvm_error *take_why) {
     }
     char what[512];
     describe_quarantine(op, what, sizeof what);
-    uvm_error *err = uvm__error(op->engine, UVM_E_UNDO, 0, "%s could not be undone, quarantined: %s",
-                                op->saga->name, what);
+    uvm_error *err = uvm__error(op->engine, UVM_E_UNDO, 0,
+                                "%s could not be undone, quarantined: %s", op->saga->name, what);
     err = uvm__error_detail(err, what, strlen(what));
     if (op->failure != NULL) {
         err = uvm__error_cause(err, uvm_error_ref(op->failure));
@@ -147,7 +147,7 @@ static void begin_undo(uvm_op *op, uvm_error *take_err) {
     op->phase = UVM__OP_UNDO;
     if (op->resolved) {
         /* A late success: its undo gets a time of its own. */
-        op->undo_scope.reasons &= (uint8_t)~(1u << UVM__TIMED_OUT);
+        op->undo_scope.reasons &= (uint8_t) ~(1u << UVM__TIMED_OUT);
         uvm__deadline_clear(op->engine, &op->undo_scope.deadline);
     }
     if (op->armed != 0) {
@@ -335,7 +335,7 @@ int uvm__op_start(uvm_engine *e, uvm_scope *scope, const struct uvm__saga *saga,
     UVM_ASSERT(!e->closing);
     size_t offset = (sizeof(uvm_op) + 15) & ~(size_t)15;
     size_t extra = saga->extra_bytes == NULL ? 0 : saga->extra_bytes(params);
-    if (extra > UVM__DOCUMENT_BYTES_MAX * 4u) {
+    if (extra > (size_t)UVM__DOCUMENT_BYTES_MAX * 4u) {
         return -UVM_E_LIMIT;
     }
     uvm_op *op = uvm__zalloc(e, offset + saga->state_bytes + extra);
@@ -432,8 +432,11 @@ size_t uvm__engine_dump(uvm_engine *e, char *buf, size_t bytes) {
     struct uvm__list *it;
     UVM__LIST_FOREACH(it, &e->ops) {
         const uvm_op *op = UVM__CONTAINER_OF(it, uvm_op, link);
-        const char *step = op->step < op->saga->steps_count ? op->saga->steps[op->step].name : "end";
-        const char *how = op->resolved ? " (quarantined)" : op->phase == UVM__OP_UNDO ? " (undo)" : "";
+        const char *step =
+            op->step < op->saga->steps_count ? op->saga->steps[op->step].name : "end";
+        const char *how = op->resolved                ? " (quarantined)"
+                          : op->phase == UVM__OP_UNDO ? " (undo)"
+                                                      : "";
         int n = snprintf(buf + len, bytes - len, "#%" PRIu64 " %s › %s %" PRIu64 " ms%s\n", op->id,
                          op->saga->name, step, now - op->started_ms, how);
         if (n < 0 || (size_t)n >= bytes - len) {

@@ -56,8 +56,8 @@ void uvm__undo_done(uvm_op *op, uvm_error *take_err);
 
 void *uvm__op_state(uvm_op *op);
 uvm_engine *uvm__op_engine(const uvm_op *op);
-uvm_scope *uvm__op_scope(uvm_op *op);      /* for child ops of a step's run */
-uvm_scope *uvm__op_undo_scope(uvm_op *op); /* for child ops of a step's undo */
+uvm_scope *uvm__op_scope(uvm_op *op);             /* for child ops of a step's run */
+uvm_scope *uvm__op_undo_scope(uvm_op *op);        /* for child ops of a step's undo */
 const uvm_error *uvm__op_error(const uvm_op *op); /* NULL until resolved, or success */
 bool uvm__op_resolved(const uvm_op *op);
 bool uvm__op_succeeded(const uvm_op *op);

@@ -24,13 +24,14 @@ struct uvm_scope {
     uint8_t reasons; /* bit per enum uvm__reason */
     uvm_engine *engine;
     uvm_scope *parent;
-    uvm_scope *undo_root;       /* where undo scopes of ops below hang; inherited */
-    struct uvm__list children;  /* uvm_scope.link */
+    uvm_scope *undo_root;      /* where undo scopes of ops below hang; inherited */
+    struct uvm__list children; /* uvm_scope.link */
     struct uvm__list link;
-    struct uvm__list quarantine; /* of an undo root: ops that could not undo (uvm_op.quarantine_link) */
+    struct uvm__list
+        quarantine; /* of an undo root: ops that could not undo (uvm_op.quarantine_link) */
     struct uvm__deadline deadline;
-    uvm_error *why;             /* of VM_EXITED or TRANSPORT_LOST */
-    void (*on_reason)(uvm_scope *s); /* set bits: called at once; must only push a ready node */
+    uvm_error *why;                   /* of VM_EXITED or TRANSPORT_LOST */
+    void (*on_reason)(uvm_scope *s);  /* set bits: called at once; must only push a ready node */
     void (*on_release)(uvm_scope *s); /* embedded scopes; NULL: freed */
 };
 

@@ -9,6 +9,7 @@
  */
 #pragma once
 #include "async/async.h"
+#include <sys/types.h>
 
 struct uvm__sock;
 struct uvm__sock_events {
@@ -25,7 +26,8 @@ void uvm__sock_reading(struct uvm__sock *s, bool on); /* starts off */
 ssize_t uvm__sock_recv(struct uvm__sock *s, void *buf, size_t bytes, int *ret_fds, size_t *fds);
 /* All or nothing from the caller's view; `fds` are not consumed (duplicated by the kernel at once or,
  * when queued, by dup). */
-int uvm__sock_send(struct uvm__sock *s, const void *data, size_t bytes, const int *fds, size_t fds_count);
+int uvm__sock_send(struct uvm__sock *s, const void *data, size_t bytes, const int *fds,
+                   size_t fds_count);
 size_t uvm__sock_queued(const struct uvm__sock *s);
 void uvm__sock_shutdown(struct uvm__sock *s); /* half-close once the queue is empty */
 int uvm__sock_fd(const struct uvm__sock *s);

@@ -19,8 +19,8 @@ enum uvm__hcs_exit {
     UVM__HCS_EXIT_GUEST_SHUTDOWN,
     UVM__HCS_EXIT_GUEST_RESET, /* reboot, or a panic that nobody reported */
     UVM__HCS_EXIT_GUEST_PANIC,
-    UVM__HCS_EXIT_TERMINATED,  /* by us */
-    UVM__HCS_EXIT_VMM_DIED     /* killed, crashed, or ended unasked */
+    UVM__HCS_EXIT_TERMINATED, /* by us */
+    UVM__HCS_EXIT_VMM_DIED    /* killed, crashed, or ended unasked */
 };
 
 enum uvm__hcs_event_kind {

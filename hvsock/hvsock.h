@@ -22,8 +22,9 @@ struct uvm__listener;
 
 struct uvm__listen_params {
     uint32_t port;
-    bool once;         /* closes itself at the first accept */
-    uint32_t live_max; /* accepted streams alive at a time; further dials are refused; 0: no limit of its own */
+    bool once; /* closes itself at the first accept */
+    uint32_t
+        live_max; /* accepted streams alive at a time; further dials are refused; 0: no limit of its own */
     /* Later, on the ready queue; the stream is the callee's. */
     void (*on_accept)(struct uvm__listener *l, struct uvm__stream *take_stream, void *arg);
     void *arg;

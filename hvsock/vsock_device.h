@@ -12,20 +12,22 @@
 struct uvm__vsock_device;
 
 struct uvm__vsock_params {
-    int take_fd;        /* our end of the vhost-user socket pair; taken, also on failure */
-    uint64_t guest_cid; /* 3 … 0xfffffffe; private to this device, so every VM may have 3 */
-    uint32_t streams_max;    /* 0: UVM__STREAMS_MAX */
-    uint32_t window_bytes;   /* 0: UVM__STREAM_WINDOW_BYTES */
+    int take_fd;           /* our end of the vhost-user socket pair; taken, also on failure */
+    uint64_t guest_cid;    /* 3 … 0xfffffffe; private to this device, so every VM may have 3 */
+    uint32_t streams_max;  /* 0: UVM__STREAMS_MAX */
+    uint32_t window_bytes; /* 0: UVM__STREAM_WINDOW_BYTES */
     uint64_t memory_bytes_max; /* of guest memory that may be mapped; 0: 1 TiB */
     void (*on_configured)(struct uvm__vsock_device *d, void *arg); /* once: configuration served */
-    void (*on_started)(struct uvm__vsock_device *d, void *arg);    /* each start of the rings; may be NULL */
+    void (*on_started)(struct uvm__vsock_device *d,
+                       void *arg); /* each start of the rings; may be NULL */
     /* Once: front end gone (err NULL) or rules broken (err). All streams were reset. */
     void (*on_end)(struct uvm__vsock_device *d, const uvm_error *err, void *arg);
     void *arg;
 };
 
 struct uvm__vsock_stats {
-    uint64_t packets_rx, packets_tx, bytes_rx, bytes_tx; /* seen from the host: rx = from the guest */
+    uint64_t packets_rx, packets_tx, bytes_rx,
+        bytes_tx; /* seen from the host: rx = from the guest */
     uint64_t dropped, resets;
     uint32_t streams, streams_peak;
 };

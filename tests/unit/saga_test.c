@@ -99,7 +99,7 @@ static const struct uvm__step steps_commit1[] = {{"first", run0, NULL, NULL, fal
                                                  {"second", run1, NULL, NULL, false},
                                                  {"third", run2, NULL, NULL, false}};
 #define SAGA(table, commit)                                                                        \
-    {"script", table, 3, commit, 0, sizeof(struct state), NULL, init, NULL, describe}
+    { "script", table, 3, commit, 0, sizeof(struct state), NULL, init, NULL, describe }
 static const struct uvm__saga saga = SAGA(steps, 2);
 static const struct uvm__saga saga_cancel = SAGA(steps_cancel, 2);
 static const struct uvm__saga saga_commit1 = SAGA(steps_commit1, 1);

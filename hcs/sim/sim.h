@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT
+ * sim.h — the compute service over a model of a host: deterministic, with faults and a ledger.
+ *
+ * The host side only: what a guest does is a hook, called when a system starts, with the guest's end of the
+ * VM's hvsock. Every verb has two moments on the engine's clock: the host *acts*, then it *answers*; faults
+ * sit before, between and after them. The ledger counts what exists when the host acted, whatever the
+ * engine came to know. Works on a virtual engine and on a real one; ten thousand systems fit in a process.
+ */
+#pragma once
+#include "hcs/compute_service.h"
+
+struct uvm__sim_host;
+
+#define UVM__SIM_POINT_MAP(X)                                                                      \
+    X(CREATE, "create")                                                                            \
+    X(START, "start") X(TERMINATE, "terminate") X(PAUSE, "pause") X(RESUME, "resume")
+enum uvm__sim_point {
+#define UVM__X(name, text) UVM__SIM_##name,
+    UVM__SIM_POINT_MAP(UVM__X)
+#undef UVM__X
+        UVM__SIM_POINT_MAX
+};
+
+/* What happens to one call of a verb. */
+#define UVM__SIM_FAULT_MAP(X)                                                                      \
+    X(NONE, "answers")                                                                             \
+    X(REFUSE, "refuses")                                                                           \
+    X(MUTE_IDLE, "neither acts nor answers")                                                       \
+    X(MUTE_DONE, "acts, never answers")                                                            \
+    X(LATE, "acts, answers after every deadline")                                                  \
+    X(DIE_IDLE, "the VMM dies before it acts")                                                     \
+    X(DIE_DONE, "the VMM dies after it acted, before it answers")
+enum uvm__sim_fault {
+#define UVM__X(name, text) UVM__SIM_##name,
+    UVM__SIM_FAULT_MAP(UVM__X)
+#undef UVM__X
+        UVM__SIM_FAULT_MAX
+};
+const char *uvm__sim_point_name(enum uvm__sim_point point);
+const char *uvm__sim_fault_name(enum uvm__sim_fault fault);
+
+struct uvm__sim_params {
+    uint32_t act_ms, answer_ms; /* of every verb: called to acted, acted to answered */
+    uint32_t window_bytes;      /* of hvsock streams; 0: UVM__STREAM_WINDOW_BYTES */
+    /* The guest's first instruction: runs when a system's start acted. `guest` lives until on_stop. */
+    void (*on_start)(struct uvm__hcs_system *s, struct uvm__hvsock *guest, void *arg);
+    /* The guest is gone; its streams were reset. Once per on_start. */
+    void (*on_stop)(struct uvm__hcs_system *s, void *arg);
+    void *arg;
+};
+
+int uvm__sim_host_new(uvm_engine *e, const struct uvm__sim_params *params,
+                      struct uvm__sim_host **ret);
+struct uvm__hcs *uvm__sim_service(struct uvm__sim_host *h);
+/* The host is freed by uvm__hcs_service_close() on its service. */
+
+/* The next call of the verb, or the one after `skip` more, meets the fault; each works once. */
+void uvm__sim_set_fault(struct uvm__sim_host *h, enum uvm__sim_point point, uint32_t skip,
+                        enum uvm__sim_fault fault);
+/* True when the fault that was set has been met. */
+bool uvm__sim_fault_met(const struct uvm__sim_host *h, enum uvm__sim_point point);
+
+/* What exists on the host now, and what was ever done. */
+struct uvm__sim_ledger {
+    uint32_t systems, systems_peak, running;
+    uint64_t created, started, ended;
+};
+struct uvm__sim_ledger uvm__sim_ledger(const struct uvm__sim_host *h);
+
+/* The guest's side of the story. */
+void uvm__sim_console(struct uvm__hcs_system *s, const char *text);
+void uvm__sim_end(struct uvm__hcs_system *s, enum uvm__hcs_exit exit, const char *detail);

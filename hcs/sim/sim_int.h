@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT
+ * sim_int.h — the model's inside, for the files of this folder.
+ */
+#pragma once
+#include "async/buf.h"
+#include "async/engine.h"
+#include "async/list.h"
+#include "hcs/sim/sim.h"
+
+struct uvm__sim_host {
+    struct uvm__hcs base;
+    struct uvm__sim_params params;
+    struct uvm__sim_ledger ledger;
+    struct {
+        enum uvm__sim_fault fault;
+        uint32_t skip;
+        bool met;
+    } faults[UVM__SIM_POINT_MAX];
+    void (*on_closed)(void *arg);
+    void *closed_arg;
+    struct uvm__ready close_ready;
+};
+
+enum uvm__sim_state { UVM__SIM_CREATED, UVM__SIM_RUNNING, UVM__SIM_PAUSED, UVM__SIM_ENDED };
+
+struct uvm__sim_system {
+    struct uvm__hcs_system base;
+    struct uvm__sim_host *host;
+    enum uvm__sim_state state;
+    char id[40], name[64];
+    struct uvm__hvsock *guest;
+    bool taken;      /* events may be told */
+    bool exit_told;  /* EXITED was */
+    bool guest_runs; /* on_start without on_stop */
+    enum uvm__hcs_exit exit;
+    char detail[128];
+    char properties[256];
+    struct uvm__buf console; /* not yet told */
+    struct uvm__list verbs;  /* struct verb.link: calls that have not ended */
+    struct uvm__ready tell;  /* events, and the close */
+    void (*on_event)(struct uvm__hcs_system *s, const struct uvm__hcs_event *ev, void *arg);
+    void *arg;
+    bool closing;
+    void (*on_closed)(void *arg);
+    void *closed_arg;
+};
+
+/* host.c: the effects, each counted in the ledger. */
+int uvm__sim_system_new(struct uvm__sim_host *h, const char *id, const char *name,
+                        struct uvm__sim_system **ret);
+void uvm__sim_system_free(struct uvm__sim_system *s);
+void uvm__sim_system_run(struct uvm__sim_system *s);
+void uvm__sim_system_end(struct uvm__sim_system *s, enum uvm__hcs_exit exit, const char *detail);
+enum uvm__sim_fault uvm__sim_next_fault(struct uvm__sim_host *h, enum uvm__sim_point point);
+
+/* service.c */
+extern const struct uvm__hcs_ops uvm__sim_ops;
+void uvm__sim_verbs_fail(struct uvm__sim_system *s); /* the system ended: no answer will come */
