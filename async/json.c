@@ -90,7 +90,7 @@ static int read_digits(const char *p, uint64_t max, uint64_t *ret) {
     }
     for (; is_digit(*p); p++) {
         uint64_t digit = (uint64_t)(*p - '0');
-        if (value > max / 10 || value * 10 > max - digit) {
+        if (digit > max || value > (max - digit) / 10) {
             return -UVM_E_PROTOCOL;
         }
         value = value * 10 + digit;
