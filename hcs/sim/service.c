@@ -54,6 +54,9 @@ static int act(struct verb *v) {
         }
         return rc;
     case UVM__SIM_START:
+        if (s->state != UVM__SIM_CREATED) {
+            return -UVM_E_STATE; /* another call was first */
+        }
         uvm__sim_system_run(s);
         break;
     case UVM__SIM_TERMINATE:
@@ -63,9 +66,15 @@ static int act(struct verb *v) {
         uvm__list_append(&s->verbs, &v->link);
         break;
     case UVM__SIM_PAUSE:
+        if (s->state != UVM__SIM_RUNNING) {
+            return -UVM_E_STATE;
+        }
         s->state = UVM__SIM_PAUSED;
         break;
     case UVM__SIM_RESUME:
+        if (s->state != UVM__SIM_PAUSED) {
+            return -UVM_E_STATE;
+        }
         s->state = UVM__SIM_RUNNING;
         break;
     case UVM__SIM_POINT_MAX:
@@ -84,6 +93,10 @@ static void die(struct verb *v) {
             v->system = NULL;
         }
         verb_end(v, verb_error(v, UVM_E_EXITED, "the VMM died: killed by SIGKILL"));
+        return;
+    }
+    if (v->system->state == UVM__SIM_ENDED) {
+        verb_end(v, NULL); /* a terminate: it has ended, and that is all it says */
         return;
     }
     uvm__sim_system_end(v->system, UVM__HCS_EXIT_VMM_DIED, "killed by SIGKILL");
@@ -329,6 +342,8 @@ static void sim_close(struct uvm__hcs_system *s, void (*on_closed)(void *arg), v
     sim->closing = true;
     sim->on_closed = on_closed;
     sim->closed_arg = arg;
+    /* Behind every op that is in the queue: each hears of its end before the system is freed. */
+    uvm__ready_cancel(sim->host->base.engine, &sim->tell);
     uvm__ready_push(sim->host->base.engine, &sim->tell);
 }
 
