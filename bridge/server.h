@@ -38,6 +38,8 @@ struct uvm__server_params {
      * of file, PROTOCOL for a broken frame, CLOSED else. The server is without a connection
      * then. */
     void (*on_detached)(struct uvm__server *s, const uvm_error *err, void *arg);
+    /* Later, once per connection that negotiated with success. May be NULL. */
+    void (*on_negotiated)(struct uvm__server *s, void *arg);
     void *arg;
 };
 
