@@ -14,23 +14,23 @@
 
 #include <stdint.h>
 
-#define UVM__LAUNCH_STATUS_FD    3
+#define UVM__LAUNCH_STATUS_FD 3
 #define UVM__LAUNCH_RECORD_BYTES 5
-#define UVM__LAUNCH_EXIT         127
+#define UVM__LAUNCH_EXIT 127
 
 /* In the order in which the helper does them: name, text. */
-#define UVM__LAUNCH_STEP_MAP(X)                                             \
-    X(ARGS, "args")         /* the helper's own command line (EINVAL) */    \
-    X(SESSION, "session")   /* --pgroup, --setsid, --ctty */                \
-    X(CGROUP, "cgroup")     /* --cgroup */                                  \
-    X(NETNS, "netns")       /* --netns */                                   \
-    X(MOUNTNS, "mountns")   /* --mountns */                                 \
-    X(LIMITS, "limits")     /* --nofile, --no-core */                       \
-    X(USER, "user")         /* --uid, --gid, --no-new-privs */              \
-    X(CHDIR, "chdir")       /* --chdir, already with the new credentials */ \
-    X(DEATHSIG, "deathsig") /* --deathsig */                                \
-    X(PARENT, "parent")     /* --parent is gone (ESRCH) */                  \
-    X(FDS, "fds")           /* --keep-fds */                                \
+#define UVM__LAUNCH_STEP_MAP(X)                                                                    \
+    X(ARGS, "args")         /* the helper's own command line (EINVAL) */                           \
+    X(SESSION, "session")   /* --pgroup, --setsid, --ctty */                                       \
+    X(CGROUP, "cgroup")     /* --cgroup */                                                         \
+    X(NETNS, "netns")       /* --netns */                                                          \
+    X(MOUNTNS, "mountns")   /* --mountns */                                                        \
+    X(LIMITS, "limits")     /* --nofile, --no-core */                                              \
+    X(USER, "user")         /* --uid, --gid, --no-new-privs */                                     \
+    X(CHDIR, "chdir")       /* --chdir, already with the new credentials */                        \
+    X(DEATHSIG, "deathsig") /* --deathsig */                                                       \
+    X(PARENT, "parent")     /* --parent is gone (ESRCH) */                                         \
+    X(FDS, "fds")           /* --keep-fds */                                                       \
     X(EXEC, "exec")         /* the program itself */
 
 enum uvm__launch_step {
@@ -42,8 +42,7 @@ enum uvm__launch_step {
 };
 
 /* The step's text, for errors; "?" for a number that is none. */
-static inline const char *uvm__launch_step_name(unsigned step)
-{
+static inline const char *uvm__launch_step_name(unsigned step) {
     static const char *const names[] = {"?",
 #define X(NAME, text) text,
                                         UVM__LAUNCH_STEP_MAP(X)
@@ -53,8 +52,7 @@ static inline const char *uvm__launch_step_name(unsigned step)
 }
 
 static inline void uvm__launch_record_put(uint8_t out[UVM__LAUNCH_RECORD_BYTES],
-                                          enum uvm__launch_step step, int32_t err)
-{
+                                          enum uvm__launch_step step, int32_t err) {
     uint32_t bits = (uint32_t)err;
 
     out[0] = (uint8_t)step;
@@ -66,8 +64,7 @@ static inline void uvm__launch_record_put(uint8_t out[UVM__LAUNCH_RECORD_BYTES],
 
 /* 0 and both values, or -1 (nothing written) for a step that is none or an errno below 1. */
 static inline int uvm__launch_record_get(const uint8_t in[UVM__LAUNCH_RECORD_BYTES],
-                                         enum uvm__launch_step *ret_step, int32_t *ret_err)
-{
+                                         enum uvm__launch_step *ret_step, int32_t *ret_err) {
     uint32_t bits =
         (uint32_t)in[1] | (uint32_t)in[2] << 8 | (uint32_t)in[3] << 16 | (uint32_t)in[4] << 24;
 

@@ -80,8 +80,7 @@ static const struct option {
 
 /* Every step: 0, or -1 with errno set. */
 
-static int number(const char *text, long max, long *ret_value)
-{
+static int number(const char *text, long max, long *ret_value) {
     char *end;
     long value;
 
@@ -95,8 +94,7 @@ static int number(const char *text, long max, long *ret_value)
     return 0;
 }
 
-static const struct option *option_find(const char *name)
-{
+static const struct option *option_find(const char *name) {
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
         if (strcmp(name, options[i].name) == 0) {
             return &options[i];
@@ -105,8 +103,7 @@ static const struct option *option_find(const char *name)
     return NULL;
 }
 
-static int arguments(struct launch *l, int argc, char **argv)
-{
+static int arguments(struct launch *l, int argc, char **argv) {
     int i;
 
     for (i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
@@ -132,8 +129,7 @@ static int arguments(struct launch *l, int argc, char **argv)
     return 0;
 }
 
-static int session(const struct launch *l)
-{
+static int session(const struct launch *l) {
     if (l->pgroup && setpgid(0, 0) < 0) {
         return -1;
     }
@@ -143,8 +139,7 @@ static int session(const struct launch *l)
     return l->ctty < 0 ? 0 : ioctl((int)l->ctty, TIOCSCTTY, 0);
 }
 
-static int cgroup(const struct launch *l)
-{
+static int cgroup(const struct launch *l) {
     char path[PATH_MAX];
     int fd, n, err = 0;
 
@@ -168,8 +163,7 @@ static int cgroup(const struct launch *l)
     return err == 0 ? 0 : -1;
 }
 
-static int netns(const struct launch *l)
-{
+static int netns(const struct launch *l) {
     long fd = -1;
     int err;
 
@@ -188,8 +182,7 @@ static int netns(const struct launch *l)
     return err == 0 ? 0 : -1;
 }
 
-static int mountns(const struct launch *l)
-{
+static int mountns(const struct launch *l) {
     if (!l->mountns) {
         return 0;
     }
@@ -199,8 +192,7 @@ static int mountns(const struct launch *l)
     return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
 }
 
-static int limits(const struct launch *l)
-{
+static int limits(const struct launch *l) {
     struct rlimit files = {.rlim_cur = (rlim_t)l->nofile, .rlim_max = (rlim_t)l->nofile};
     struct rlimit none = {.rlim_cur = 0, .rlim_max = 0};
 
@@ -212,8 +204,7 @@ static int limits(const struct launch *l)
 
 /* The bounding set goes while CAP_SETPCAP is still there; without it no_new_privs is enough, for
  * then no exec gains anything.                                                                  */
-static int lock(void)
-{
+static int lock(void) {
     for (unsigned long cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++) {
         if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno != EPERM) {
             return -1;
@@ -225,8 +216,7 @@ static int lock(void)
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
-static int user(const struct launch *l)
-{
+static int user(const struct launch *l) {
     uid_t uid = (uid_t)l->uid;
     gid_t gid = (gid_t)l->gid;
 
@@ -242,24 +232,20 @@ static int user(const struct launch *l)
     return l->uid >= 0 ? setresuid(uid, uid, uid) : 0;
 }
 
-static int directory(const struct launch *l)
-{
+static int directory(const struct launch *l) {
     return l->chdir == NULL ? 0 : chdir(l->chdir);
 }
 
-static int deathsig(const struct launch *l)
-{
+static int deathsig(const struct launch *l) {
     return l->deathsig < 0 ? 0 : prctl(PR_SET_PDEATHSIG, (unsigned long)l->deathsig, 0, 0, 0);
 }
 
-static int parent(const struct launch *l)
-{
+static int parent(const struct launch *l) {
     errno = ESRCH;
     return l->parent < 0 || getppid() == l->parent ? 0 : -1;
 }
 
-static int descriptors(const struct launch *l)
-{
+static int descriptors(const struct launch *l) {
     long max = l->keep_fds < UVM__LAUNCH_STATUS_FD ? UVM__LAUNCH_STATUS_FD : l->keep_fds;
 
     return close_range((unsigned)max + 1, ~0U, 0);
@@ -268,8 +254,7 @@ static int descriptors(const struct launch *l)
 /* As execvp, but over the given path, without empty elements (the current directory is nobody's
  * wish here) and without a shell for files of unknown format. A file that is there but may not be
  * run tells more than "not found", so that error stays while the search goes on.                */
-static int search(const char *path, char **argv)
-{
+static int search(const char *path, char **argv) {
     char name[PATH_MAX];
     int err = ENOENT;
 
@@ -294,8 +279,7 @@ static int search(const char *path, char **argv)
     return -1;
 }
 
-static int program(const struct launch *l)
-{
+static int program(const struct launch *l) {
     if (l->search && strchr(l->argv[0], '/') == NULL) {
         return search(l->path, l->argv);
     }
@@ -313,8 +297,7 @@ static const struct step {
 };
 
 /* Whoever should read it may be gone: then nobody minds that it is lost. */
-static int report(enum uvm__launch_step step, int err)
-{
+static int report(enum uvm__launch_step step, int err) {
     uint8_t record[UVM__LAUNCH_RECORD_BYTES];
 
     uvm__launch_record_put(record, step, err);
@@ -322,8 +305,7 @@ static int report(enum uvm__launch_step step, int err)
     return UVM__LAUNCH_EXIT;
 }
 
-int uvm__launch_main(int argc, char **argv)
-{
+int uvm__launch_main(int argc, char **argv) {
     struct launch l = {-1, -1, -1, -1, -1, -1, -1, NULL, NULL, NULL, NULL, .argv = NULL};
 
     if (fcntl(UVM__LAUNCH_STATUS_FD, F_SETFD, FD_CLOEXEC) < 0) {

@@ -5,7 +5,6 @@
  */
 #include "cmd/uvm-launch/launch.h"
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     return uvm__launch_main(argc, argv);
 }

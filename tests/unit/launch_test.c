@@ -8,12 +8,7 @@
  * An alarm bounds the whole program, for the tests wait on pipes and processes only.
  */
 #include "async/launch_proto.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
+#include "tests/unit/cm.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,10 +23,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ARGS(...)         \
-    (const char *const[]) \
-    {                     \
-        __VA_ARGS__, NULL \
+#define ARGS(...)                                                                                  \
+    (const char *const[]) {                                                                        \
+        __VA_ARGS__, NULL                                                                          \
     }
 #define SH(text) "--", "/bin/sh", "-c", text
 
@@ -54,8 +48,7 @@ struct extra {
     int from, to;
 };
 
-static size_t read_all(int fd, void *buf, size_t bytes)
-{
+static size_t read_all(int fd, void *buf, size_t bytes) {
     size_t n = 0;
     ssize_t r;
 
@@ -67,8 +60,7 @@ static size_t read_all(int fd, void *buf, size_t bytes)
 }
 
 static pid_t spawn(const char *const *args, int status_w, int out_w, const struct extra *extra,
-                   size_t extra_count)
-{
+                   size_t extra_count) {
     static char *env[] = {NULL};
     const char *argv[ARGS_MAX] = {launch_path};
     posix_spawn_file_actions_t actions;
@@ -90,8 +82,7 @@ static pid_t spawn(const char *const *args, int status_w, int out_w, const struc
 }
 
 /* A pipe whose ends are above the places that the children use. */
-static void pipe_high(int ret_fds[2])
-{
+static void pipe_high(int ret_fds[2]) {
     int fds[2];
 
     assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
@@ -102,8 +93,7 @@ static void pipe_high(int ret_fds[2])
     }
 }
 
-static void read_record(int fd, struct result *r)
-{
+static void read_record(int fd, struct result *r) {
     uint8_t record[64];
 
     r->record_bytes = read_all(fd, record, sizeof record);
@@ -113,8 +103,7 @@ static void read_record(int fd, struct result *r)
     }
 }
 
-static struct result run_with(const char *const *args, const struct extra *extra, size_t count)
-{
+static struct result run_with(const char *const *args, const struct extra *extra, size_t count) {
     struct result r = {.record_bytes = 0};
     int status[2], out[2];
     pid_t pid;
@@ -135,21 +124,18 @@ static struct result run_with(const char *const *args, const struct extra *extra
     return r;
 }
 
-static struct result run(const char *const *args)
-{
+static struct result run(const char *const *args) {
     return run_with(args, NULL, 0);
 }
 
-static void assert_ran(const struct result *r, const char *out)
-{
+static void assert_ran(const struct result *r, const char *out) {
     assert_int_equal(r->record_bytes, 0);
     assert_true(WIFEXITED(r->status));
     assert_int_equal(WEXITSTATUS(r->status), 0);
     assert_string_equal(r->out, out);
 }
 
-static void assert_failed(const struct result *r, enum uvm__launch_step step, int err)
-{
+static void assert_failed(const struct result *r, enum uvm__launch_step step, int err) {
     assert_int_equal(r->record_bytes, UVM__LAUNCH_RECORD_BYTES);
     assert_string_equal(uvm__launch_step_name(r->step), uvm__launch_step_name(step));
     assert_int_equal(r->err, err);
@@ -158,8 +144,7 @@ static void assert_failed(const struct result *r, enum uvm__launch_step step, in
     assert_string_equal(r->out, "");
 }
 
-static void write_file(const char *path, const char *text, mode_t mode)
-{
+static void write_file(const char *path, const char *text, mode_t mode) {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
 
     assert_true(fd >= 0);
@@ -167,8 +152,7 @@ static void write_file(const char *path, const char *text, mode_t mode)
     close(fd);
 }
 
-static void records(void **state)
-{
+static void records(void **state) {
     uint8_t record[UVM__LAUNCH_RECORD_BYTES];
     enum uvm__launch_step step = UVM__LAUNCH_NONE;
     int32_t err = 0;
@@ -192,8 +176,7 @@ static void records(void **state)
     assert_int_equal(err, 0x01020304);
 }
 
-static void runs_program(void **state)
-{
+static void runs_program(void **state) {
     struct result r = run(ARGS(SH("echo \"$0\" $1; exit 7"), "zero", "one"));
 
     (void)state;
@@ -202,8 +185,7 @@ static void runs_program(void **state)
     assert_int_equal(WEXITSTATUS(r.status), 7);
 }
 
-static void refuses_bad_arguments(void **state)
-{
+static void refuses_bad_arguments(void **state) {
     const char *const *const cases[] = {
         ARGS("--"),
         ARGS("/bin/true"),
@@ -227,8 +209,7 @@ static void refuses_bad_arguments(void **state)
     }
 }
 
-static void reports_missing_program(void **state)
-{
+static void reports_missing_program(void **state) {
     struct result r = run(ARGS("--", "/no/such/program"));
 
     (void)state;
@@ -239,8 +220,7 @@ static void reports_missing_program(void **state)
     assert_failed(&r, UVM__LAUNCH_EXEC, ENOENT);
 }
 
-static void searches_path(void **state)
-{
+static void searches_path(void **state) {
     char text[64], here[128], path[256];
     struct result r;
 
@@ -267,8 +247,7 @@ static void searches_path(void **state)
     assert_ran(&r, "found");
 }
 
-static void checks_parent(void **state)
-{
+static void checks_parent(void **state) {
     char mine[16], other[16];
     struct result r;
 
@@ -283,8 +262,7 @@ static void checks_parent(void **state)
 
 #define SEES "for n in 0 1 2 3 4 5 6; do [ -e /proc/$$/fd/$n ] && printf $n; done; exit 0"
 
-static void closes_descriptors(void **state)
-{
+static void closes_descriptors(void **state) {
     int null = fcntl(open("/dev/null", O_RDWR | O_CLOEXEC), F_DUPFD_CLOEXEC, 20);
     const struct extra extra[] = {{null, 0}, {null, 4}, {null, 5}, {null, 6}};
     struct result r;
@@ -299,8 +277,7 @@ static void closes_descriptors(void **state)
 
 #define STAT "read -r p c s pp g sid rest </proc/self/stat; "
 
-static void leads_group_and_session(void **state)
-{
+static void leads_group_and_session(void **state) {
     struct result r = run(ARGS(SH(STAT "[ $g != $p ] && [ $sid != $p ] && echo neither")));
 
     (void)state;
@@ -311,8 +288,7 @@ static void leads_group_and_session(void **state)
     assert_ran(&r, "session");
 }
 
-static void takes_terminal(void **state)
-{
+static void takes_terminal(void **state) {
     int master = fcntl(posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), F_DUPFD_CLOEXEC, 20);
     struct extra extra = {-1, 4};
     char buf[32];
@@ -337,8 +313,7 @@ static void takes_terminal(void **state)
     close(master);
 }
 
-static void sets_limits(void **state)
-{
+static void sets_limits(void **state) {
     struct result r =
         run(ARGS("--nofile", "77", "--no-core", SH("ulimit -n; ulimit -Hn; ulimit -c")));
 
@@ -346,8 +321,7 @@ static void sets_limits(void **state)
     assert_ran(&r, "77\n77\n0");
 }
 
-static void changes_directory(void **state)
-{
+static void changes_directory(void **state) {
     struct result r = run(ARGS("--chdir", dir, SH("pwd")));
 
     (void)state;
@@ -356,8 +330,7 @@ static void changes_directory(void **state)
     assert_failed(&r, UVM__LAUNCH_CHDIR, ENOENT);
 }
 
-static void joins_cgroup(void **state)
-{
+static void joins_cgroup(void **state) {
     char path[64], text[2] = "";
     struct result r;
     int fd;
@@ -376,8 +349,7 @@ static void joins_cgroup(void **state)
 
 #define FIELD(name) "sed -n 's/^" name ":[[:space:]]*//p' /proc/self/status"
 
-static void locks_privileges(void **state)
-{
+static void locks_privileges(void **state) {
     struct result r = run(ARGS("--no-new-privs", SH(FIELD("NoNewPrivs"))));
 
     (void)state;
@@ -389,8 +361,7 @@ static void locks_privileges(void **state)
     assert_ran(&r, "0000000000000000");
 }
 
-static void drops_user(void **state)
-{
+static void drops_user(void **state) {
     struct result r;
 
     (void)state;
@@ -408,8 +379,7 @@ static void drops_user(void **state)
     assert_failed(&r, UVM__LAUNCH_CHDIR, EACCES);
 }
 
-static void enters_namespaces(void **state)
-{
+static void enters_namespaces(void **state) {
     char theirs[64], ours[64], net[64];
     struct extra extra = {-1, 4};
     int hold[2], ready[2];
@@ -459,8 +429,7 @@ static void enters_namespaces(void **state)
 
 /* A parent that is killed takes the program with it, though the user was changed after the spawn:
  * the program holds `life`, so its end is seen as the end of that pipe.                         */
-static void dies_with_parent(void **state)
-{
+static void dies_with_parent(void **state) {
     const char *uid = geteuid() == 0 ? "65534" : NULL;
     int status[2], life[2], input[2];
     struct result r = {.record_bytes = 0};
@@ -502,8 +471,7 @@ static void dies_with_parent(void **state)
     close(input[1]);
 }
 
-static void needs_status_pipe(void **state)
-{
+static void needs_status_pipe(void **state) {
     static char *env[] = {NULL};
     char *argv[] = {(char *)launch_path, (char *)"--", (char *)"/bin/true", NULL};
     posix_spawn_file_actions_t actions;
@@ -521,14 +489,12 @@ static void needs_status_pipe(void **state)
     assert_int_equal(WEXITSTATUS(status), UVM__LAUNCH_EXIT);
 }
 
-static int setup(void **state)
-{
+static int setup(void **state) {
     (void)state;
     return mkdtemp(dir) == NULL || chmod(dir, 0755) < 0;
 }
 
-static int teardown(void **state)
-{
+static int teardown(void **state) {
     char path[64];
 
     (void)state;
@@ -541,8 +507,7 @@ static int teardown(void **state)
     return remove(dir);
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(records),
         cmocka_unit_test(runs_program),
