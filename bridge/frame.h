@@ -11,6 +11,7 @@
 #pragma once
 #include "async/buf.h"
 #include "async/error.h"
+#include "async/limits.h"
 #include "hvsock/stream.h"
 
 #define UVM__FRAME_HEADER_BYTES 16u

@@ -22,27 +22,27 @@
 #define UVM__EXIT_SIGNALED UINT32_MAX /* exit code of a UVM process that a signal ended */
 #define UVM__GUEST_STACKS_BYTES_MAX 61440u
 
-/* X(NAME, request word, reference's name without "ComputeSystem" and "V1", cancel, effect)
- * cancel: the caller's cancel ends the call at once and the late reply is swallowed (§10.1).
- * effect: the reply is waited for, within the undo's deadline; a late one still counts.
- * Wait can be given up at once: it changes nothing. */
+/* X(NAME, request word, reference's name without "ComputeSystem" and "V1", effect)
+ * effect: something changes in the guest, so the reply is waited for and a late one still counts.
+ * Without it a cancel ends the call at once and the late reply is swallowed. That is the table of
+ * §10.1 but for DumpStacks and WaitForProcess, which change nothing either. */
 #define UVM__MESSAGE_MAP(X)                                                                        \
-    X(CREATE, 0x10100101u, "Create", false, true)                                                  \
-    X(START, 0x10100201u, "Start", false, true)                                                    \
-    X(SHUTDOWN_GRACEFUL, 0x10100301u, "ShutdownGraceful", true, false)                             \
-    X(SHUTDOWN_FORCED, 0x10100401u, "ShutdownForced", true, false)                                 \
-    X(EXECUTE_PROCESS, 0x10100501u, "ExecuteProcess", false, true)                                 \
-    X(WAIT_FOR_PROCESS, 0x10100601u, "WaitForProcess", true, false)                                \
-    X(SIGNAL_PROCESS, 0x10100701u, "SignalProcess", false, true)                                   \
-    X(RESIZE_CONSOLE, 0x10100801u, "ResizeConsole", true, false)                                   \
-    X(GET_PROPERTIES, 0x10100901u, "GetProperties", true, false)                                   \
-    X(MODIFY_SETTINGS, 0x10100a01u, "ModifySettings", false, true)                                 \
-    X(NEGOTIATE_PROTOCOL, 0x10100b01u, "NegotiateProtocol", true, false)                           \
-    X(DUMP_STACKS, 0x10100c01u, "DumpStacks", false, false)                                        \
-    X(DELETE_CONTAINER_STATE, 0x10100d01u, "DeleteContainerState", false, true)
+    X(CREATE, 0x10100101u, "Create", true)                                                         \
+    X(START, 0x10100201u, "Start", true)                                                           \
+    X(SHUTDOWN_GRACEFUL, 0x10100301u, "ShutdownGraceful", false)                                   \
+    X(SHUTDOWN_FORCED, 0x10100401u, "ShutdownForced", false)                                       \
+    X(EXECUTE_PROCESS, 0x10100501u, "ExecuteProcess", true)                                        \
+    X(WAIT_FOR_PROCESS, 0x10100601u, "WaitForProcess", false)                                      \
+    X(SIGNAL_PROCESS, 0x10100701u, "SignalProcess", true)                                          \
+    X(RESIZE_CONSOLE, 0x10100801u, "ResizeConsole", false)                                         \
+    X(GET_PROPERTIES, 0x10100901u, "GetProperties", false)                                         \
+    X(MODIFY_SETTINGS, 0x10100a01u, "ModifySettings", true)                                        \
+    X(NEGOTIATE_PROTOCOL, 0x10100b01u, "NegotiateProtocol", false)                                 \
+    X(DUMP_STACKS, 0x10100c01u, "DumpStacks", false)                                               \
+    X(DELETE_CONTAINER_STATE, 0x10100d01u, "DeleteContainerState", true)
 
 enum uvm__message {
-#define UVM__X(name, word, text, cancel, effect) UVM__MSG_##name,
+#define UVM__X(name, word, text, effect) UVM__MSG_##name,
     UVM__MESSAGE_MAP(UVM__X)
 #undef UVM__X
         UVM__MSG_MAX
@@ -53,7 +53,7 @@ enum uvm__message {
 struct uvm__message_row {
     uint32_t word;
     const char *name; /* "ExecuteProcess" */
-    bool cancel, effect;
+    bool effect;
 };
 extern const struct uvm__message_row uvm__messages[UVM__MSG_MAX];
 
@@ -247,7 +247,7 @@ union uvm__msg_answer {
 int uvm__msg_request_write(struct uvm__buf *b, enum uvm__message msg,
                            const union uvm__msg_request *req);
 
-/* Reads a request's body as the agent does. `ret_tree` (freed by the caller, cJSON_Delete) holds
+/* Reads a request's body as the agent does. `ret_tree` (the caller's, also on failure) holds
  * the strings of `ret`. `ret->base` is filled as far as it can be also when the call fails: an
  * answer needs the activity. On -UVM_E_PROTOCOL `f` has the words after "HRESULT 0xc037010d: ". */
 int uvm__msg_request_read(enum uvm__message msg, const void *body, size_t bytes,
