@@ -9,6 +9,7 @@
 
 int uvm__init_main(int argc, char **argv);      /* /init, the guest's first process */
 int uvm__vsockexec_main(int argc, char **argv); /* a program with host ports as its stdio */
+int uvm__agent_main(int argc, char **argv);     /* gcs: the agent itself (flags.h) */
 int uvm__modules_main(int argc, char **argv);   /* gcs-modules LIST: loads modules of the image */
 
 /* What /init puts into the environment of what it starts. */
