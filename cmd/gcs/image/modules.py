@@ -69,10 +69,11 @@ class Modules:
                     visit(need)
                 added.append(path)
 
-        for name in (n.replace("-", "_") for n in names):
-            if name in self.paths:
-                visit(self.paths[name])
-            elif name not in self.built_in:
+        for name in names:
+            key = name.replace("-", "_")
+            if key in self.paths:
+                visit(self.paths[key])
+            elif key not in self.built_in:
                 raise BadPackage("it has no module %s" % name)
         return added
 

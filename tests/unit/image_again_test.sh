@@ -1,0 +1,66 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# image_again_test.sh MODULES.PY INITRD.PY LIST DEB GCS BUSYBOX INITRD: makes the guest's image a
+# second time, from the kernel's package on, in another folder, time zone and umask and with other
+# dates on the files, and wants the same bytes. Then hands the tools what they must refuse.
+set -eu
+modules_py=$PWD/$1 initrd_py=$PWD/$2 list=$PWD/$3 deb=$PWD/$4 gcs=$5 busybox=$6 initrd=$PWD/$7
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+fail() {
+    echo "image_again_test: $*" >&2
+    exit 1
+}
+
+# refuses PATTERN COMMAND...: the command must fail with a line that has the pattern in it.
+refuses() {
+    pattern=$1
+    shift
+    if "$@" 2> "$work/said"; then
+        fail "not refused: $*"
+    fi
+    grep -q -e "$pattern" "$work/said" || fail "refused without '$pattern': $(cat "$work/said")"
+}
+
+cp -L "$gcs" "$work/gcs"
+cp -L "$busybox" "$work/busybox"
+touch -d 2001-02-03 "$work/gcs"
+umask 077
+export TZ=Asia/Kathmandu LC_ALL=C.UTF-8
+cd "$work"
+
+"$modules_py" "$deb" elsewhere --boot pvpanic-pci vmw_vsock_virtio_transport virtio_pci
+"$initrd_py" "$list" again.img modules=elsewhere gcs=gcs busybox=busybox
+cmp again.img "$initrd" || fail "a second build gives other bytes"
+
+# A package of these few modules will do from here on.
+mkdir -p small/DEBIAN
+cp -r elsewhere/lib small
+for kernel in small/lib/modules/*; do
+    touch "$kernel/modules.order" "$kernel/modules.builtin" "$kernel/modules.builtin.modinfo"
+done
+printf 'Package: small\nVersion: 1\nArchitecture: all\nMaintainer: n <n@n>\nDescription: n\n' \
+    > small/DEBIAN/control
+chmod -R go+rX small
+dpkg-deb -b small small.deb > /dev/null
+refuses "no module no-such" "$modules_py" small.deb wrong --boot no-such
+[ ! -e wrong.all ] || fail "what was unpacked is left behind"
+"$modules_py" small.deb late --boot virtio --late virtio-pci virtio
+grep -q virtio_ring.ko late/lib/modules/*/modules.load || fail "modules.load lacks a dependency"
+grep -q virtio_pci.ko late/lib/modules/*/modules.late || fail "modules.late lacks what it is for"
+! grep -q virtio.ko late/lib/modules/*/modules.late || fail "modules.late has what is loaded before"
+cp -r small/lib/modules/* small/lib/modules/other
+dpkg-deb -b small two.deb > /dev/null
+refuses "holds 2 kernels" "$modules_py" two.deb wrong
+
+echo "file /init 755 sh" > dynamic.list
+refuses "dynamic.list:1: a program that is not static" "$initrd_py" dynamic.list x.img "sh=$(command -v sh)"
+printf 'dir /a\nfile /a 644 gcs\n' > twice.list
+refuses "twice.list:2: /a is there twice" "$initrd_py" twice.list x.img gcs=gcs
+echo "nod /dev/null 666 1 3" > kind.list
+refuses "kind.list:1: what is" "$initrd_py" kind.list x.img
+printf '# nothing\nfile /x 644 unknown\n' > name.list
+refuses "name.list:2:" "$initrd_py" name.list x.img gcs=gcs
+[ ! -e x.img ] || fail "a refused list left an archive"
