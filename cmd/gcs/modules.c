@@ -68,5 +68,9 @@ int uvm__modules_main(int argc, char **argv) {
         uvm__say("gcs-modules", "usage: gcs-modules LIST   (say, modules.late)");
         return 2;
     }
+    if (!uvm__under_our_init()) {
+        uvm__say("gcs-modules", "not in a guest of ours: nothing is loaded");
+        return 1;
+    }
     return uvm__modules_load("gcs-modules", argv[1]) == 0 ? 0 : 1;
 }

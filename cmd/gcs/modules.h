@@ -4,7 +4,7 @@
  * The image builder (cmd/gcs/image/modules.py) wrote the lists beside the modules, in the order in
  * which they load: modules.load is for /init, before the first dial; modules.late for afterwards.
  * Loading blocks for milliseconds a module, so the agent, which has a loop, starts `gcs-modules
- * modules.late` as a process instead of calling this.                                             */
+ * modules.late` as a process instead of calling this, and hands it the marker of gcs.h.           */
 #pragma once
 
 /* Loads /lib/modules/RELEASE/`list`. A module that is there already counts as loaded; one that
