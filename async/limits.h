@@ -10,6 +10,7 @@
 #define UVM__UNDO_MS 5000u          /* the undo of one op, from the moment it begins */
 #define UVM__CHILD_ASK_MS 500u      /* ladder: polite request */
 #define UVM__CHILD_TERM_MS 500u     /* ladder: SIGTERM */
+#define UVM__CHILD_DRAIN_MS 200u    /* a child's end to the end of what others hold of its stderr */
 #define UVM__EXIT_CLASSIFY_MS 1000u /* first sign of the VMM's end to a decided exit reason */
 #define UVM__HEARTBEAT_MS 5000u     /* between two heartbeats; two missed = hung */
 #define UVM__RPC_MS 300000u         /* a synchronous RPC (reference: 5 min) */
@@ -34,6 +35,8 @@
 #define UVM__CONSOLE_TAIL_BYTES 16384u     /* kept of the guest's console */
 #define UVM__GUEST_LOG_TAIL_BYTES 16384u   /* kept of the agent's log */
 #define UVM__VMM_STDERR_BYTES 8192u        /* kept of the VMM's stderr */
+#define UVM__CHILD_FDS_MAX 64u             /* descriptors given to one child */
+#define UVM__CHILD_TARGET_MAX 255u         /* ... and the highest number that one may get */
 #define UVM__SOCK_OUT_BYTES_MAX (1u << 20) /* queued on one socket */
 #define UVM__SOCK_FDS_MAX 16u              /* descriptors in one message */
 #define UVM__STREAM_WINDOW_BYTES 262144u   /* receive window of one hvsock stream */
