@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * child_test.c — the life of a child process: how it started, what it said, how it ended, who reaped it.
+ * child_test.c — the life of a child process: how it started, what it said, how it ended, who
+ * reaped it.
  *
- * Real processes through the real uvm-launch. pidfd_open() is replaced here, for what the kernel will not do
- * on demand.
+ * Real processes through the real uvm-launch. pidfd_open() is replaced here, for what the kernel
+ * will not do on demand.
  */
 #include "async/launch_proto.h"
 #include "async/limits.h"
@@ -345,7 +346,7 @@ static void a_process_that_is_not_ours_is_left_alone(void **unused) {
     (void)unused;
     struct kid k;
     struct uvm__child_params p = kid_params(&k, KID_SHELL("exit 3"));
-    hook.other = getppid();
+    hook.other = getpid(); /* were it signalled, this test would end */
     kid_spawn(&k, &p);
     assert_true(uvm__child_exited(k.c));
     uvm__child_end(k.c, true);
@@ -463,7 +464,8 @@ static void a_descendant_with_our_stderr(void **unused) {
     close(fds[1]); /* the cats end here */
 }
 
-/* Another thread's fork can hold the status pipe: the start is told all the same, before the end. */
+/* Another thread's fork can hold the status pipe: the start is told all the same, before the end.
+ */
 static void a_status_pipe_that_others_hold(void **unused) {
     (void)unused;
     struct kid k;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * loop.h — a real engine on a real loop for tests: bounded waiting, an allocator that fails on demand,
- * and a census of descriptors and blocks when it closes.
+ * loop.h — a real engine on a real loop for tests: bounded waiting, an allocator that fails on
+ * demand, and a census of descriptors and blocks when it closes.
  */
 #pragma once
 #include "async/engine.h"
