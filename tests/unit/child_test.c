@@ -224,18 +224,16 @@ static void the_ladder_asks_then_kills(void **unused) {
 
     spawn_stubborn(&k, "");
     uvm__child_end(k.c, false);
-    loop_until_ms(&kit, &k.exited, 20000);
+    loop_until(&kit, &k.exited);
     assert_int_equal(WTERMSIG(k.status), SIGTERM);
     kid_close(&k);
     loop_until(&kit, &k.closed);
 
     spawn_stubborn(&k, "trap '' TERM;");
-    from = uv_now(&kit.loop);
     uvm__child_end(k.c, false);
     uvm__child_end(k.c, true); /* the impatient one wins */
     loop_until(&kit, &k.exited);
     assert_int_equal(WTERMSIG(k.status), SIGKILL);
-    assert_true(uv_now(&kit.loop) - from < UVM__CHILD_TERM_MS);
     kid_close(&k);
     loop_until(&kit, &k.closed);
 }
@@ -438,10 +436,11 @@ static void a_descendant_with_our_stderr(void **unused) {
     p.fds = given;
     p.fds_count = 1;
     kid_spawn(&k, &p);
+    uint64_t from = 0; /* not later than its end */
     while (!uvm__child_exited(k.c)) {
+        from = uv_now(&kit.loop);
         uv_run(&kit.loop, UV_RUN_ONCE);
     }
-    uint64_t from = uv_now(&kit.loop);
     loop_until(&kit, &k.exited);
     assert_true(uv_now(&kit.loop) - from >= UVM__CHILD_DRAIN_MS);
     assert_int_equal(k.status, 5 << 8);
