@@ -356,6 +356,12 @@ void uvm__virtio_vsock_reset(struct uvm__virtio_vsock *v) {
     UVM_ASSERT(uvm__list_empty(&v->control) && uvm__list_empty(&v->data));
 }
 
+void uvm__virtio_vsock_end(struct uvm__virtio_vsock *v) {
+    UVM_ASSERT(v->queues[UVM__VSOCK_RX] == NULL && v->queues[UVM__VSOCK_TX] == NULL);
+    v->broken = true;
+    uvm__virtio_vsock_reset(v);
+}
+
 /* ---- dialling ----------------------------------------------------------------------------- */
 
 static void vsock_dial(struct uvm__hvsock *h, struct uvm__dialing *d) {

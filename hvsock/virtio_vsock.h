@@ -79,6 +79,9 @@ void uvm__virtio_vsock_paused(struct uvm__virtio_vsock *v, bool paused);
 /* The guest's driver is another instance than before: its connections are gone, nothing is sent. */
 void uvm__virtio_vsock_reset(struct uvm__virtio_vsock *v);
 
+/* Likewise, and no other will come: dials fail from now on. Both queues must be off. */
+void uvm__virtio_vsock_end(struct uvm__virtio_vsock *v);
+
 /* ---- between the engine and its connections ----------------------------------------------- */
 
 /* The connection of this key; NULL: none. */
