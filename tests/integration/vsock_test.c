@@ -1,0 +1,631 @@
+/* SPDX-License-Identifier: MIT
+ * vsock_test.c — the vsock device under a real VMM with a real guest driver: dials and bytes both ways.
+ *
+ * vsock_test KERNEL INITRD PEER.IMG: one VM serves all tests but the last ones. The guest runs vsock_peer in
+ * the agent's place. Nothing of the engine is used but the device; the VMM is started here by hand.
+ * The loop is run until what a test waits for has come, so tests read like blocking code.
+ */
+#include "async/sock.h"
+#include "hvsock/vsock_device.h"
+#include "tests/integration/vsock_peer.h"
+#include "tests/unit/loop.h"
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { MIB = 1 << 20, WAIT_MS = 60000 };
+
+static char **args;
+static struct loop_kit kit;
+
+static struct {
+    char dir[64];
+    pid_t pid;
+    struct uvm__vsock_device *device;
+    struct uvm__sock *qmp;
+    char qmp_text[8192];
+    size_t qmp_bytes;
+    unsigned qmp_answers;
+    unsigned starts;
+    bool configured, ended, closed, qmp_said, hello;
+    struct uvm__listener *commands_port;
+    struct uvm__stream *commands;
+} vm;
+
+/* ---- streams, as if they blocked ----------------------------------------------------------- */
+
+struct waiter {
+    bool event;
+};
+
+static void on_event(struct uvm__stream *s, unsigned events, void *arg) {
+    (void)s;
+    (void)events;
+    ((struct waiter *)arg)->event = true;
+}
+
+static void wait_event(struct uvm__stream *s, struct waiter *w) {
+    (void)s;
+    loop_until_ms(&kit, &w->event, WAIT_MS);
+    w->event = false;
+}
+
+static ssize_t read_some(struct uvm__stream *s, void *to, size_t bytes) {
+    struct waiter w = {false};
+    uvm__stream_set_handler(s, on_event, &w);
+    ssize_t n;
+    while ((n = uvm__stream_read(s, to, bytes)) == -UVM_E_AGAIN) {
+        wait_event(s, &w);
+    }
+    uvm__stream_set_handler(s, NULL, NULL);
+    return n;
+}
+
+static void read_exactly(struct uvm__stream *s, void *to, size_t bytes) {
+    size_t done = 0;
+    while (done < bytes) {
+        ssize_t n = read_some(s, (uint8_t *)to + done, bytes - done);
+        assert_true(n > 0);
+        done += (size_t)n;
+    }
+}
+
+static void write_all(struct uvm__stream *s, const void *data, size_t bytes) {
+    struct waiter w = {false};
+    uvm__stream_set_handler(s, on_event, &w);
+    size_t done = 0;
+    while (done < bytes) {
+        ssize_t n = uvm__stream_write(s, (const uint8_t *)data + done, bytes - done);
+        if (n == -UVM_E_AGAIN) {
+            wait_event(s, &w);
+            continue;
+        }
+        assert_true(n > 0);
+        done += (size_t)n;
+    }
+    uvm__stream_set_handler(s, NULL, NULL);
+}
+
+/* ---- dialling ----------------------------------------------------------------------------- */
+
+struct dial {
+    bool done;
+    int code;
+};
+
+static void on_dialled(uvm_op *op, const uvm_error *err, void *arg) {
+    struct dial *d = arg;
+    (void)op;
+    d->done = true;
+    d->code = err == NULL ? 0 : (int)uvm_error_code(err);
+}
+
+static struct uvm__stream *try_connect(uint32_t port, int *ret_code) {
+    struct dial d = {false, 0};
+    uvm_op *op = NULL;
+    assert_int_equal(
+        uvm__hvsock_connect(uvm__vsock_device_hvsock(vm.device), port, NULL, on_dialled, &d, &op),
+        0);
+    loop_until_ms(&kit, &d.done, WAIT_MS);
+    *ret_code = d.code;
+    struct uvm__stream *s = uvm__hvsock_connect_result(op);
+    uvm_op_unref(op);
+    return s;
+}
+
+static struct uvm__stream *connect_to(uint32_t port) {
+    int code = 0;
+    struct uvm__stream *s = try_connect(port, &code);
+    assert_int_equal(code, 0);
+    assert_non_null(s);
+    return s;
+}
+
+enum { ACCEPTS = 512 };
+
+struct accept {
+    struct uvm__listener *l;
+    struct uvm__stream *streams[ACCEPTS]; /* accepted, in turn */
+    unsigned count, taken;
+    bool any;
+};
+
+static void on_accept(struct uvm__listener *l, struct uvm__stream *s, void *arg) {
+    struct accept *a = arg;
+    (void)l;
+    assert_true(a->count - a->taken < ACCEPTS);
+    a->streams[a->count++ % ACCEPTS] = s;
+    a->any = true;
+}
+
+static void listen_on(uint32_t port, struct accept *a) {
+    struct uvm__listen_params p = {.port = port, .on_accept = on_accept, .arg = a};
+    assert_int_equal(uvm__hvsock_listen(uvm__vsock_device_hvsock(vm.device), &p, &a->l), 0);
+}
+
+/* ---- the VM ------------------------------------------------------------------------------- */
+
+static void on_configured(struct uvm__vsock_device *d, void *arg) {
+    (void)d;
+    (void)arg;
+    vm.configured = true;
+}
+
+static void on_started(struct uvm__vsock_device *d, void *arg) {
+    (void)d;
+    (void)arg;
+    vm.starts++;
+}
+
+static void on_end(struct uvm__vsock_device *d, const uvm_error *err, void *arg) {
+    (void)d;
+    (void)arg;
+    if (err != NULL) {
+        print_error("device: %s\n", uvm_error_message(err));
+    }
+    assert_null(err);
+    vm.ended = true;
+}
+
+static void on_closed(void *arg) {
+    *(bool *)arg = true;
+}
+
+static void on_qmp(struct uvm__sock *s, void *arg) {
+    (void)arg;
+    ssize_t n;
+    while ((n = uvm__sock_recv(s, vm.qmp_text + vm.qmp_bytes, sizeof vm.qmp_text - 1 - vm.qmp_bytes,
+                               NULL, NULL)) > 0) {
+        vm.qmp_bytes += (size_t)n;
+        vm.qmp_text[vm.qmp_bytes] = 0;
+        char *end;
+        while ((end = strchr(vm.qmp_text, '\n')) != NULL) {
+            *end = 0;
+            if (strncmp(vm.qmp_text, "{\"error\"", 8) == 0) {
+                print_error("monitor: %s\n", vm.qmp_text);
+            }
+            if (strncmp(vm.qmp_text, "{\"return\"", 9) == 0) {
+                vm.qmp_answers++;
+                vm.qmp_said = true;
+            }
+            vm.qmp_bytes -= (size_t)(end + 1 - vm.qmp_text);
+            memmove(vm.qmp_text, end + 1, vm.qmp_bytes + 1);
+        }
+    }
+}
+
+static void monitor(const char *command) {
+    vm.qmp_said = false;
+    assert_int_equal(uvm__sock_send(vm.qmp, command, strlen(command), NULL, 0), 0);
+    loop_until_ms(&kit, &vm.qmp_said, WAIT_MS);
+}
+
+static void spawn_vmm(int vsock_fd, int qmp_fd) {
+    char serial[100];
+    char initrd[100];
+    char both[1000];
+    snprintf(serial, sizeof serial, "file:%s/console", vm.dir);
+    snprintf(initrd, sizeof initrd, "%s/initrd", vm.dir);
+    snprintf(both, sizeof both, "cat '%s' '%s' > '%s'", args[2], args[3], initrd);
+    const char *cat[] = {"/bin/sh", "-c", both, NULL};
+    pid_t pid;
+    int status = -1;
+    extern char **environ;
+    assert_int_equal(posix_spawn(&pid, cat[0], NULL, NULL, (char **)cat, environ), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    const char *argv[] = {"qemu-system-x86_64",
+                          "-nodefaults",
+                          "-no-user-config",
+                          "-display",
+                          "none",
+                          "-accel",
+                          "tcg,thread=multi",
+                          "-cpu",
+                          "max",
+                          "-m",
+                          "256M,slots=4,maxmem=2G",
+                          "-object",
+                          "memory-backend-memfd,id=ram0,size=256M,share=on",
+                          "-machine",
+                          "q35,memory-backend=ram0",
+                          "-kernel",
+                          args[1],
+                          "-initrd",
+                          initrd,
+                          "-append",
+                          "console=ttyS0 quiet panic=-1 -- -e 1 /peer",
+                          "-serial",
+                          serial,
+                          "-chardev",
+                          "socket,id=vs,fd=10",
+                          "-device",
+                          "vhost-user-vsock-pci,chardev=vs",
+                          "-chardev",
+                          "socket,id=qmp,fd=11",
+                          "-mon",
+                          "chardev=qmp,mode=control",
+                          NULL};
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, vsock_fd, 10);
+    posix_spawn_file_actions_adddup2(&actions, qmp_fd, 11);
+    assert_int_equal(posix_spawnp(&vm.pid, argv[0], &actions, NULL, (char **)argv, environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
+    close(vsock_fd);
+    close(qmp_fd);
+}
+
+static void on_entropy(struct uvm__listener *l, struct uvm__stream *s, void *arg) {
+    uint8_t seed[512];
+    (void)l;
+    (void)arg;
+    memset(seed, 0x5a, sizeof seed);
+    assert_int_equal(uvm__stream_write(s, seed, sizeof seed), sizeof seed);
+    uvm__stream_close(s);
+}
+
+static void on_commands(struct uvm__listener *l, struct uvm__stream *s, void *arg) {
+    (void)l;
+    (void)arg;
+    if (vm.commands != NULL) {
+        uvm__stream_reset(vm.commands);
+    }
+    vm.commands = s;
+    vm.hello = true;
+}
+
+static struct uvm__listener *entropy;
+
+/* The peer in the guest has begun: it dials first. */
+static void wait_hello(void) {
+    char line[6];
+    loop_until_ms(&kit, &vm.hello, 120000);
+    vm.hello = false;
+    read_exactly(vm.commands, line, sizeof line);
+    assert_memory_equal(line, "hello\n", 6);
+}
+
+static int vm_start(void **state) {
+    (void)state;
+    int vsock[2];
+    int qmp[2];
+    memset(&vm, 0, sizeof vm);
+    loop_open(&kit);
+    strcpy(vm.dir, "/tmp/vsock_test.XXXXXX");
+    assert_non_null(mkdtemp(vm.dir));
+    assert_int_equal(uvm__sock_pair(vsock), 0);
+    assert_int_equal(uvm__sock_pair(qmp), 0);
+    struct uvm__vsock_params p = {.take_fd = vsock[0],
+                                  .guest_cid = 3,
+                                  .on_configured = on_configured,
+                                  .on_started = on_started,
+                                  .on_end = on_end};
+    assert_int_equal(uvm__vsock_device_open(kit.engine, &p, &vm.device), 0);
+    struct uvm__hvsock *h = uvm__vsock_device_hvsock(vm.device);
+    struct uvm__listen_params lp = {.port = 1, .on_accept = on_entropy};
+    assert_int_equal(uvm__hvsock_listen(h, &lp, &entropy), 0);
+    lp = (struct uvm__listen_params){.port = PEER_COMMANDS, .on_accept = on_commands};
+    assert_int_equal(uvm__hvsock_listen(h, &lp, &vm.commands_port), 0);
+    static const struct uvm__sock_events ev = {.on_readable = on_qmp};
+    assert_int_equal(uvm__sock_open(kit.engine, qmp[0], &ev, NULL, &vm.qmp), 0);
+    uvm__sock_reading(vm.qmp, true);
+    spawn_vmm(vsock[1], qmp[1]);
+    loop_until_ms(&kit, &vm.configured, WAIT_MS);
+    monitor("{\"execute\":\"qmp_capabilities\"}\n");
+    wait_hello();
+    return 0;
+}
+
+static int vm_stop(void **state) {
+    (void)state;
+    kill(vm.pid, SIGKILL);
+    loop_until_ms(&kit, &vm.ended, WAIT_MS);
+    uvm__stream_reset(vm.commands);
+    uvm__listener_close(entropy);
+    uvm__listener_close(vm.commands_port);
+    uvm__vsock_device_close(vm.device, on_closed, &vm.closed);
+    uvm__sock_close(vm.qmp, NULL, NULL);
+    loop_until(&kit, &vm.closed);
+    int status;
+    assert_int_equal(waitpid(vm.pid, &status, 0), vm.pid);
+    char path[100];
+    snprintf(path, sizeof path, "%s/console", vm.dir);
+    FILE *f = fopen(path, "r");
+    char line[300];
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        print_message("| %s", line);
+    }
+    if (f != NULL) {
+        fclose(f);
+    }
+    unlink(path);
+    snprintf(path, sizeof path, "%s/initrd", vm.dir);
+    unlink(path);
+    rmdir(vm.dir);
+    loop_close(&kit);
+    return 0;
+}
+
+/* One line of answer to a command of the guest's program. */
+static void command(const char *line, char *ret_answer, size_t bytes) {
+    write_all(vm.commands, line, strlen(line));
+    size_t at = 0;
+    do {
+        assert_true(at + 1 < bytes);
+        read_exactly(vm.commands, ret_answer + at, 1);
+    } while (ret_answer[at++] != '\n');
+    ret_answer[at] = 0;
+}
+
+static void command_begin(const char *line) {
+    write_all(vm.commands, line, strlen(line));
+}
+
+static void command_end(void) {
+    char answer[8];
+    read_exactly(vm.commands, answer, 5);
+    assert_memory_equal(answer, "done\n", 5);
+}
+
+/* ---- tests -------------------------------------------------------------------------------- */
+
+static void nobody_listens(void **state) {
+    (void)state;
+    int code = 0;
+    uint64_t begin = uvm__now_us(kit.engine);
+    assert_null(try_connect(PEER_NOBODY, &code));
+    assert_int_equal(code, UVM_E_REFUSED);
+    assert_true(uvm__now_us(kit.engine) - begin < 1000000);
+    char answer[40];
+    int err = 0;
+    int ms = -1;
+    command("refused 4711\n", answer, sizeof answer);
+    assert_int_equal(sscanf(answer, "%d %d", &err, &ms), 2);
+    assert_int_equal(err, ECONNRESET);
+    assert_true(ms < 500);
+}
+
+static void echoes_of_a_mebibyte(void **state) {
+    (void)state;
+    static uint8_t data[MIB];
+    static uint8_t got[MIB];
+    for (unsigned round = 0; round < 20; round++) {
+        peer_pattern(data, sizeof data, round * 12345);
+        struct uvm__stream *s = connect_to(PEER_ECHO);
+        struct waiter w = {false};
+        uvm__stream_set_handler(s, on_event, &w);
+        size_t sent = 0;
+        size_t back = 0;
+        while (back < sizeof got) {
+            ssize_t n = sent < sizeof data ? uvm__stream_write(s, data + sent, sizeof data - sent)
+                                           : -UVM_E_AGAIN;
+            ssize_t m = uvm__stream_read(s, got + back, sizeof got - back);
+            assert_true((n > 0 || n == -UVM_E_AGAIN) && (m > 0 || m == -UVM_E_AGAIN));
+            sent += n > 0 ? (size_t)n : 0;
+            back += m > 0 ? (size_t)m : 0;
+            if (n < 0 && m < 0) {
+                wait_event(s, &w);
+            }
+        }
+        assert_memory_equal(got, data, sizeof data);
+        uvm__stream_shutdown(s); /* the guest's program ends on that */
+        assert_int_equal(read_some(s, got, 1), 0);
+        uvm__stream_close(s);
+    }
+}
+
+/* Sends `bytes` to a sink in pieces of `piece` and asks how much arrived. */
+static void send_to_sink(uint32_t port, uint64_t bytes, size_t piece) {
+    static uint8_t data[65536];
+    struct uvm__stream *s = connect_to(port);
+    for (uint64_t at = 0; at < bytes;) {
+        size_t n = bytes - at < piece ? (size_t)(bytes - at) : piece;
+        peer_pattern(data, n, at);
+        write_all(s, data, n);
+        at += n;
+    }
+    uvm__stream_shutdown(s);
+    uint64_t arrived = 0;
+    read_exactly(s, &arrived, sizeof arrived);
+    assert_int_equal(arrived, bytes);
+    assert_int_equal(read_some(s, data, 1), 0);
+    uvm__stream_close(s);
+}
+
+static void whole_and_in_order_to_the_guest(void **state) {
+    (void)state;
+    send_to_sink(PEER_SINK, 8 * MIB, 65536);
+    send_to_sink(PEER_SINK, MIB, 1000);
+    send_to_sink(PEER_SINK_BYTEWISE, 2 * MIB, 65536);
+    send_to_sink(PEER_SINK, 100000, 1);
+}
+
+static void check_source(struct uvm__stream *s, uint64_t bytes, size_t piece) {
+    static uint8_t got[65536];
+    static uint8_t want[65536];
+    uint64_t at = 0;
+    ssize_t n;
+    while ((n = read_some(s, got, piece)) > 0) {
+        peer_pattern(want, (size_t)n, at);
+        assert_memory_equal(got, want, (size_t)n);
+        at += (uint64_t)n;
+    }
+    assert_int_equal(n, 0);
+    assert_int_equal(at, bytes);
+}
+
+static void whole_and_in_order_from_the_guest(void **state) {
+    (void)state;
+    static const struct {
+        uint64_t bytes;
+        size_t piece;
+    } rows[] = {{8 * MIB, 65536}, {MIB, 700}, {100000, 1}};
+    for (unsigned i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct uvm__stream *s = connect_to(PEER_SOURCE);
+        write_all(s, &rows[i].bytes, sizeof rows[i].bytes);
+        check_source(s, rows[i].bytes, rows[i].piece);
+        uvm__stream_close(s);
+    }
+    struct accept a = {0};
+    listen_on(2000, &a);
+    command_begin("source 2000 5000000\n");
+    loop_until(&kit, &a.any);
+    check_source(a.streams[0], 5000000, 65536);
+    uvm__stream_close(a.streams[0]);
+    command_end();
+    uvm__listener_close(a.l);
+}
+
+static void many_connections_from_the_host(void **state) {
+    (void)state;
+    for (unsigned i = 1; i <= 2000; i++) {
+        char c = 'x';
+        struct uvm__stream *s = connect_to(PEER_SHORT);
+        write_all(s, &c, 1);
+        if (i % 50 == 0) { /* the guest's backlog is 128 */
+            read_exactly(s, &c, 1);
+        }
+        uvm__stream_close(s);
+    }
+    struct uvm__vsock_stats stats;
+    uvm__vsock_device_stats(vm.device, &stats);
+    assert_true(stats.streams_peak < 500);
+}
+
+static void many_connections_from_the_guest(void **state) {
+    (void)state;
+    struct accept a = {0};
+    listen_on(2001, &a);
+    command_begin("connects 2001 2000\n");
+    for (unsigned i = 0; i < 2000; i++) {
+        char c = 0;
+        while (a.taken == a.count) {
+            a.any = false;
+            loop_until_ms(&kit, &a.any, WAIT_MS);
+        }
+        struct uvm__stream *s = a.streams[a.taken++ % ACCEPTS];
+        assert_int_equal(read_some(s, &c, 1), 1);
+        assert_int_equal(read_some(s, &c, 1), 0);
+        uvm__stream_close(s);
+    }
+    command_end();
+    uvm__listener_close(a.l);
+}
+
+/* The device is stopped and started under a transfer, and gets more memory. */
+static void pauses_and_new_memory_in_mid_transfer(void **state) {
+    (void)state;
+    static uint8_t got[65536];
+    static uint8_t want[65536];
+    uint64_t bytes = 16 * MIB;
+    struct uvm__stream *s = connect_to(PEER_SOURCE);
+    write_all(s, &bytes, sizeof bytes);
+    unsigned starts = vm.starts;
+    uint64_t at = 0;
+    for (unsigned round = 0; at < bytes; round++) {
+        for (unsigned i = 0; i < 4 && at < bytes; i++) {
+            ssize_t n = read_some(s, got, sizeof got);
+            assert_true(n > 0);
+            peer_pattern(want, (size_t)n, at);
+            assert_memory_equal(got, want, (size_t)n);
+            at += (uint64_t)n;
+        }
+        if (round < 20) {
+            monitor("{\"execute\":\"stop\"}\n");
+            uvm__vsock_device_paused(vm.device, true);
+            monitor("{\"execute\":\"cont\"}\n");
+            uvm__vsock_device_paused(vm.device, false);
+        }
+        if (round == 10) {
+            monitor("{\"execute\":\"object-add\",\"arguments\":{\"qom-type\":"
+                    "\"memory-backend-memfd\",\"id\":\"m1\",\"size\":134217728,\"share\":true}}\n");
+            monitor("{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"pc-dimm\","
+                    "\"id\":\"d1\",\"memdev\":\"m1\"}}\n");
+        }
+    }
+    assert_true(vm.starts >= starts + 20);
+    assert_int_equal(read_some(s, got, 1), 0);
+    uvm__stream_close(s);
+}
+
+static void report(const char *what, uint64_t bytes, uint64_t us) {
+    print_message("%s: %.0f MB/s\n", what, (double)bytes / (double)us);
+}
+
+static void throughput(void **state) {
+    (void)state;
+    static uint8_t data[262144];
+    uint64_t bytes = 256 * MIB;
+    struct uvm__vsock_stats before;
+    struct uvm__vsock_stats after;
+    struct uvm__stream *s = connect_to(PEER_FLOOD);
+    uvm__vsock_device_stats(vm.device, &before);
+    uint64_t begin = uvm__now_us(kit.engine);
+    write_all(s, &bytes, sizeof bytes);
+    uint64_t got = 0;
+    ssize_t n;
+    while ((n = read_some(s, data, sizeof data)) > 0) {
+        got += (uint64_t)n;
+    }
+    report("guest to host", bytes, uvm__now_us(kit.engine) - begin);
+    uvm__vsock_device_stats(vm.device, &after);
+    print_message("packets from the guest %u, to it %u\n",
+                  (unsigned)(after.packets_rx - before.packets_rx),
+                  (unsigned)(after.packets_tx - before.packets_tx));
+    assert_int_equal(got, bytes);
+    uvm__stream_close(s);
+    s = connect_to(PEER_DRAIN);
+    uvm__vsock_device_stats(vm.device, &before);
+    begin = uvm__now_us(kit.engine);
+    for (uint64_t at = 0; at < bytes; at += sizeof data) {
+        write_all(s, data, sizeof data);
+    }
+    uvm__stream_shutdown(s);
+    read_exactly(s, &got, sizeof got);
+    report("host to guest", bytes, uvm__now_us(kit.engine) - begin);
+    uvm__vsock_device_stats(vm.device, &after);
+    print_message("packets from the guest %u, to it %u\n",
+                  (unsigned)(after.packets_rx - before.packets_rx),
+                  (unsigned)(after.packets_tx - before.packets_tx));
+    assert_int_equal(got, bytes);
+    uvm__stream_close(s);
+}
+
+static void a_reset_machine_starts_clean(void **state) {
+    (void)state;
+    char c;
+    struct uvm__stream *s = connect_to(PEER_ECHO);
+    write_all(s, "x", 1);
+    read_exactly(s, &c, 1);
+    monitor("{\"execute\":\"system_reset\"}\n");
+    wait_hello();
+    assert_int_equal(read_some(s, &c, 1), -UVM_E_CLOSED);
+    uvm__stream_close(s);
+    s = connect_to(PEER_ECHO);
+    write_all(s, "y", 1);
+    read_exactly(s, &c, 1);
+    assert_int_equal(c, 'y');
+    uvm__stream_close(s);
+}
+
+int main(int argc, char **argv) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nobody_listens),
+        cmocka_unit_test(echoes_of_a_mebibyte),
+        cmocka_unit_test(whole_and_in_order_to_the_guest),
+        cmocka_unit_test(whole_and_in_order_from_the_guest),
+        cmocka_unit_test(many_connections_from_the_host),
+        cmocka_unit_test(many_connections_from_the_guest),
+        cmocka_unit_test(pauses_and_new_memory_in_mid_transfer),
+        cmocka_unit_test(throughput),
+        cmocka_unit_test(a_reset_machine_starts_clean),
+    };
+    assert_int_equal(argc, 4);
+    args = argv;
+    return cmocka_run_group_tests(tests, vm_start, vm_stop);
+}
