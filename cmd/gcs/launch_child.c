@@ -171,7 +171,6 @@ static bool options(uvm_op *op, const struct gcs_exec *x, struct options *o) {
         option(o, "--chdir", x->params.cwd);
     }
     option(o, "--deathsig", "9");
-    option(o, "--keep-fds", "2");
     return become(op, x, o) && look_up(op, x, o);
 }
 

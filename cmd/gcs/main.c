@@ -13,9 +13,8 @@ static const struct program {
     const char *name;
     int (*main)(int argc, char **argv);
 } programs[] = {
-    {"init", uvm__init_main},
-    {"vsockexec", uvm__vsockexec_main},
-    {"uvm-launch", uvm__launch_main},
+    {"init", uvm__init_main},           {"gcs", uvm__agent_main},
+    {"vsockexec", uvm__vsockexec_main}, {"uvm-launch", uvm__launch_main},
     {"gcs-modules", uvm__modules_main},
 };
 

@@ -257,7 +257,9 @@ int gcs_process_signal(struct gcs_process *p, int signo, bool group) {
         return -UVM_E_NOTFOUND;
     }
     if (!group) {
-        return uvm__child_signal(p->child, signo);
+        int rc = uvm__child_signal(p->child, signo);
+
+        return rc == -UVM_E_STATE ? -UVM_E_NOTFOUND : rc;
     }
     /* Not reaped, so the numbers of process, group and session are still its own. */
     if (kill(-pid, signo) < 0) {
