@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * child.h — child processes through uvm-launch: started, watched by pidfd, ended by a ladder.
  *
- * The start is posix_spawn of the helper (signals reset, descriptors by dup2: 0, 1, 2, 3 = status, then
- * `fds`); the helper sets group, credentials, limits, death signal, and execs. It is always told
- * --parent (this process) and --keep-fds (the highest target), before `launch_args`. on_started tells that
- * the exec happened or which step failed. The end is learned from the pidfd only; a status that somebody
- * else reaped is "unknown", an ordinary outcome. stderr is kept (UVM__VMM_STDERR_BYTES) when captured.
- * Ownership: params are copied. Callbacks run from the loop, never inside a call of this header; each of them
- * may close the child.
+ * The start is posix_spawn of the helper (signals reset, descriptors by dup2: 0, 1, 2, 3 = status,
+ * then `fds`); the helper sets group, credentials, limits, death signal, and execs. It is always
+ * told --parent (this process) and --keep-fds (the highest target), before `launch_args`.
+ * on_started tells that the exec happened or which step failed. The end is learned from the pidfd
+ * only; a status that somebody else reaped is "unknown", an ordinary outcome. stderr is kept
+ * (UVM__VMM_STDERR_BYTES) when captured.
+ * Ownership: params are copied. Callbacks run from the loop, never inside a call of this header;
+ * each of them may close the child.
  */
 #pragma once
 #include "async/async.h"
@@ -32,10 +33,11 @@ struct uvm__child_params {
     size_t fds_count;
     bool
         capture_stderr; /* 2 is a pipe to us. What of 0, 1, 2 is not given otherwise is /dev/null */
-    /* err NULL: the exec happened (or the helper was killed before it could tell). Else: uvm_error_sys() is
-     * the errno, uvm_error_step() the name of the step of uvm-launch that failed, alone ("exec", "chdir",
-     * "user": async/launch_proto.h); "spawn" when what came is no record of the helper. The code is
-     * UVM_E_HOST when the program is missing or may not be run. on_exit follows all the same. */
+    /* err NULL: the exec happened (or the helper was killed before it could tell). Else:
+     * uvm_error_sys() is the errno, uvm_error_step() the name of the step of uvm-launch that
+     * failed, alone ("exec", "chdir", "user": async/launch_proto.h); "spawn" when what came is no
+     * record of the helper. The code is UVM_E_HOST when the program is missing or may not be run.
+     * on_exit follows all the same. */
     void (*on_started)(struct uvm__child *c, const uvm_error *err, void *arg);
     /* Once, after on_started, when the process ended and stderr (if captured) was drained or 200 ms
      * passed. status: waitpid status, or -1 when unknown. */
@@ -43,19 +45,22 @@ struct uvm__child_params {
     void *arg;
 };
 
-/* Fails when the helper cannot be started, with the errno in f->sys: -UVM_E_HOST (it is missing or may not be
- * run), -UVM_E_IO, -UVM_E_NOMEM, -UVM_E_INVAL, -UVM_E_LIMIT; -UVM_E_UNSUPPORTED on an engine without a loop. */
+/* Fails when the helper cannot be started, with the errno in f->sys: -UVM_E_HOST (it is missing or
+ * may not be run), -UVM_E_IO, -UVM_E_NOMEM, -UVM_E_INVAL (also for a descriptor that is not open),
+ * -UVM_E_LIMIT; -UVM_E_UNSUPPORTED on an engine without a loop. */
 int uvm__child_spawn(uvm_engine *e, const struct uvm__child_params *params, struct uvm__child **ret,
                      struct uvm__fail *f);
 pid_t uvm__child_pid(const struct uvm__child *c);
 bool uvm__child_exited(const struct uvm__child *c);
-/* By pidfd: never a reused pid. -UVM_E_STATE when it has ended, -UVM_E_INVAL for no signal, -UVM_E_IO. */
+/* By pidfd: never a reused pid. -UVM_E_STATE when it has ended, -UVM_E_INVAL for no signal,
+ * -UVM_E_IO. */
 int uvm__child_signal(struct uvm__child *c, int signo);
 /* As uvm__tail_read(); "" when not captured. */
 size_t uvm__child_stderr(const struct uvm__child *c, char *buf, size_t bytes);
 /* SIGTERM now, SIGKILL after UVM__CHILD_TERM_MS; `now` true: SIGKILL at once. Idempotent. */
 void uvm__child_end(struct uvm__child *c, bool now);
-/* Kills what still runs (SIGKILL), reaps, then on_closed; no other callback runs after this call. */
+/* Kills what still runs (SIGKILL), reaps, then on_closed; no other callback runs after this call.
+ */
 void uvm__child_close(struct uvm__child *c, void (*on_closed)(void *arg), void *arg);
 /* "exit status 1", "killed by SIGKILL", "status unknown". */
 void uvm__child_status_text(int status, char *buf, size_t bytes);

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT
  * child_linux.c — a child process from its start to its reaping, on the loop.
  *
- * Three sources tell of a child: the status pipe (how the start went), the pidfd (that it ended), and its
- * stderr. They become ready in any order; each only notes what it learned, and advance() alone decides what
- * is told: first the start, then the end, when stderr has come to its own end too. Descendants may keep
- * stderr open, and another thread's fork the status pipe: UVM__CHILD_DRAIN_MS after the end they no longer
- * count.
+ * Three sources tell of a child: the status pipe (how the start went), the pidfd (that it ended),
+ * and its stderr. They become ready in any order; each only notes what it learned, and advance()
+ * alone decides what is told: first the start, then the end, when stderr has come to its own end
+ * too. Descendants may keep stderr open, and another thread's fork the status pipe:
+ * UVM__CHILD_DRAIN_MS after the end they no longer count.
  *
- * The host program may reap our child before we do (it waits for any, or ignores SIGCHLD). Then waitid says
- * ECHILD and the status is unknown. Signals go through the pidfd, so they never reach another process.
+ * The host program may reap our child before we do (it waits for any, or ignores SIGCHLD). Then
+ * waitid says ECHILD and the status is unknown. Signals go through the pidfd, so they never reach
+ * another process.
  *
- * Closing takes back what is left: a child that lives is killed and waited for, on the loop. The object lives
- * until its last handle was closed; `handles` counts them.
+ * Closing takes back what is left: a child that lives is killed and waited for, on the loop. The
+ * object lives until its last handle was closed; `handles` counts them.
  */
 #include "async/buf.h"
 #include "async/check.h"
@@ -159,7 +160,8 @@ static void tell_start(struct uvm__child *c) {
 
 /* ---- stderr ------------------------------------------------------------------------------- */
 
-/* A child that writes for ever must not keep the loop, so there is a bound; what is left shows up again. */
+/* A child that writes for ever must not keep the loop, so there is a bound; what is left shows up
+ * again. */
 static void read_stderr(struct uvm__child *c) {
     char buf[STDERR_READ_BYTES];
     ssize_t n = 1;
@@ -351,8 +353,8 @@ static int prepare(struct uvm__child *c, const struct uvm__child_params *p, stru
                                p->name, uvm_error_code_text(rc));
 }
 
-/* Ends a process that cannot be watched. It has just been born and does not hold SIGKILL up, so waiting for
- * it here is short. */
+/* Ends a process that cannot be watched. It has just been born and does not hold SIGKILL up, so
+ * waiting for it here is short. */
 static void kill_unwatched(pid_t pid) {
     (void)kill(pid, SIGKILL);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {

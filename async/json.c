@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * json.c — what users of a JSON tree need: members by name, checked values, numbers written, text.
  *
- * A number in a tree is its literal (cJSON_Raw), whether it was read or added here; nodes of cJSON's own
- * number type (doubles) are no numbers to this file, so that nobody loses digits unnoticed. The readers
- * take NULL, so that a member that is absent needs no check of its own.
+ * A number in a tree is its literal (cJSON_Raw), whether it was read or added here; nodes of
+ * cJSON's own number type (doubles) are no numbers to this file, so that nobody loses digits
+ * unnoticed. The readers take NULL, so that a member that is absent needs no check of its own.
  */
 #include "async/json.h"
 #include "async/alloc.h"
@@ -18,8 +18,8 @@ static uint8_t lower(uint8_t c) {
     return c >= 'A' && c <= 'Z' ? (uint8_t)(c | 0x20) : c;
 }
 
-/* The character at *p with case folded away, and *p moved past it. Two characters outside ASCII fold to
- * ASCII letters: U+017F (long s) and U+212A (Kelvin sign). */
+/* The character at *p with case folded away, and *p moved past it. Two characters outside ASCII
+ * fold to ASCII letters: U+017F (long s) and U+212A (Kelvin sign). */
 static uint8_t fold(const uint8_t **p) {
     const uint8_t *c = *p;
     if (c[0] == 0xc5 && c[1] == 0xbf) {

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT
  * json_read.c — reads JSON text from outside into a cJSON tree.
  *
- * One pass, no recursion: a stack of open containers bounded by UVM__JSON_DEPTH_MAX, each attached to its
- * parent as soon as it is opened, so that whatever goes wrong one cJSON_Delete() frees everything. All
- * memory is cJSON's (there is no engine here), and every lack of it is survived.
+ * One pass, no recursion: a stack of open containers bounded by UVM__JSON_DEPTH_MAX, each attached
+ * to its parent as soon as it is opened, so that whatever goes wrong one cJSON_Delete() frees
+ * everything. All memory is cJSON's (there is no engine here), and every lack of it is survived.
  *
- * The modes differ in what they refuse (strict: duplicates, bytes that are not UTF-8, lone surrogates) and
- * in their words: strict ones name the offset and what was expected, Go's are those of encoding/json,
- * because the agent's replies quote them. That package feeds a blank to its state machine at the end of
- * the text, so a text that stops inside a number or a literal complains of ' ', any other of the end.
+ * The modes differ in what they refuse (strict: duplicates, bytes that are not UTF-8, lone
+ * surrogates) and in their words: strict ones name the offset and what was expected, Go's are those
+ * of encoding/json, because the agent's replies quote them. That package feeds a blank to its state
+ * machine at the end of the text, so a text that stops inside a number or a literal complains of an
+ * invalid blank, any other of the end.
  *
- * Duplicates are found by sorting the names of an object when it closes: a heap sort over an array shared
- * by the open objects, because hostile names would make a list quadratic and could be made to collide in
- * any hash that has no secret.
+ * Duplicates are found by sorting the names of an object when it closes: a heap sort over an array
+ * shared by the open objects, because hostile names would make a list quadratic and could be made
+ * to collide in any hash that has no secret.
  */
 #include "async/check.h"
 #include "async/cleanup.h"

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * json_string.c — strings of JSON: escapes, surrogate pairs, UTF-8.
  *
- * A string is walked twice by the same code: once to check and measure it, once to write it into a block
- * of its exact size, which the tree then takes over. The result is valid UTF-8 without a NUL inside, in
- * both modes: strict mode refuses what is not, Go mode puts U+FFFD for each byte or surrogate that is not.
+ * A string is walked twice by the same code: once to check and measure it, once to write it into a
+ * block of its exact size, which the tree then takes over. The result is valid UTF-8 without a NUL
+ * inside, in both modes: strict mode refuses what is not, Go mode puts U+FFFD for each byte or
+ * surrogate that is not.
  */
 #include "async/check.h"
 #include "async/json_int.h"
@@ -33,7 +34,8 @@ static void put_rune(struct sink *s, uint32_t rune) {
     put(s, b, n);
 }
 
-/* Bytes of the UTF-8 sequence at `p` (shortest form, no surrogate, at most U+10FFFF); 0: it is none. */
+/* Bytes of the UTF-8 sequence at `p` (shortest form, no surrogate, at most U+10FFFF); 0: it is
+ * none. */
 static size_t utf8(const uint8_t *p, const uint8_t *end) {
     uint8_t c = *p;
     size_t n = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT
  * sock.c — one stream socket on the loop: uv_poll, sendmsg, recvmsg.
  *
- * Not uv_stream, because that writes with SIGPIPE and hides descriptors. The poll handle watches only what
- * somebody wants: reading when the owner asked for it, writing while something is queued; a quiet socket
- * costs nothing. A send goes to the kernel at once when nothing is queued before it; the block that would
- * queue its rest is allocated before, so that lack of memory never leaves half a message behind.
+ * Not uv_stream, because that writes with SIGPIPE and hides descriptors. The poll handle watches
+ * only what somebody wants: reading when the owner asked for it, writing while something is queued;
+ * a quiet socket costs nothing. A send goes to the kernel at once when nothing is queued before it;
+ * the block that would queue its rest is allocated before, so that lack of memory never leaves half
+ * a message behind.
  *
- * Descriptors travel with the first byte of their message. Queued ones are duplicates, because the caller
- * may close his at once; they are closed as soon as that first byte has left.
+ * Descriptors travel with the first byte of their message. Queued ones are duplicates, because the
+ * caller may close his at once; they are closed as soon as that first byte has left.
  *
- * Hazards: the peer decides what arrives, so more descriptors than asked for are closed and reported; libuv
- * stops a poll handle by itself when the kernel reports an error, so the watch must be set up again.
+ * Hazards: the peer decides what arrives, so more descriptors than asked for are closed and
+ * reported; libuv stops a poll handle by itself when the kernel reports an error, so the watch must
+ * be set up again.
  */
 #include "async/sock.h"
 #include "async/check.h"
@@ -285,7 +287,8 @@ void uvm__sock_shutdown(struct uvm__sock *s) {
 
 /* ---- receiving ---------------------------------------------------------------------------- */
 
-/* Takes the descriptors out of a received message; `ret_fds` has room for all that `control` holds. */
+/* Takes the descriptors out of a received message; `ret_fds` has room for all that `control` holds.
+ */
 static size_t take_fds(struct msghdr *msg, int *ret_fds) {
     size_t count = 0;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c != NULL; c = CMSG_NXTHDR(msg, c)) {

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * sock.h — a connected unix stream socket (or the reading end of a pipe) on the loop, with descriptor
- * passing.
+ * sock.h — a connected unix stream socket (or the reading end of a pipe) on the loop, with
+ * descriptor passing.
  *
- * Reading is pull: on_readable runs while data is there and reading is on; the owner calls recv until
- * it says AGAIN. ECONNRESET and EPIPE read as end of file, after which reading is off. Writing is for
- * sockets only and never raises SIGPIPE; what the kernel does not take is queued, up to
- * UVM__SOCK_OUT_BYTES_MAX (then -UVM_E_LIMIT).
- * A peer that is gone: what is queued is dropped, sends say -UVM_E_CLOSED, and the reading side comes to
- * its end after what had arrived. A queue that cannot be sent for another reason shuts the socket down.
- * Ownership: the descriptor is taken by open, also on failure. Callbacks run from the loop, never inside
- * a call of this header; each of them may close the socket.
+ * Reading is pull: on_readable runs while data is there and reading is on; the owner calls recv
+ * until it says AGAIN. ECONNRESET and EPIPE read as end of file, after which reading is off.
+ * Writing is for sockets only and never raises SIGPIPE; what the kernel does not take is queued, up
+ * to UVM__SOCK_OUT_BYTES_MAX (then -UVM_E_LIMIT).
+ * A peer that is gone: what is queued is dropped, sends say -UVM_E_CLOSED, and the reading side
+ * comes to its end after what had arrived. A queue that cannot be sent for another reason shuts the
+ * socket down.
+ * Ownership: the descriptor is taken by open, also on failure. Callbacks run from the loop, never
+ * inside a call of this header; each of them may close the socket.
  */
 #pragma once
 #include "async/async.h"
@@ -28,13 +29,13 @@ int uvm__sock_open(uvm_engine *e, int take_fd, const struct uvm__sock_events *ev
                    struct uvm__sock **ret);
 void uvm__sock_reading(struct uvm__sock *s, bool on); /* starts off */
 /* > 0 bytes, 0 end of file, -UVM_E_AGAIN, -UVM_E_IO, -UVM_E_PROTOCOL (descriptors truncated).
- * Received descriptors (CLOEXEC) go to `ret_fds` (up to *fds, in/out) and belong to the caller; without
- * `ret_fds` they are closed. */
+ * Received descriptors (CLOEXEC) go to `ret_fds` (up to *fds, in/out) and belong to the caller;
+ * without `ret_fds` they are closed. */
 ssize_t uvm__sock_recv(struct uvm__sock *s, void *buf, size_t bytes, int *ret_fds, size_t *fds);
-/* All or nothing: on failure no byte was sent or queued. `fds` are not consumed (duplicated by the kernel at
- * once or, when queued, by dup); they need at least one byte to travel with (-UVM_E_INVAL). -UVM_E_LIMIT,
- * -UVM_E_CLOSED (the peer is gone), -UVM_E_STATE (after shutdown), -UVM_E_NOMEM, -UVM_E_IO,
- * -UVM_E_UNSUPPORTED (not a socket). */
+/* All or nothing: on failure no byte was sent or queued. `fds` are not consumed (duplicated by the
+ * kernel at once or, when queued, by dup); they need at least one byte to travel with
+ * (-UVM_E_INVAL). -UVM_E_LIMIT, -UVM_E_CLOSED (the peer is gone), -UVM_E_STATE (after shutdown),
+ * -UVM_E_NOMEM, -UVM_E_IO, -UVM_E_UNSUPPORTED (not a socket). */
 int uvm__sock_send(struct uvm__sock *s, const void *data, size_t bytes, const int *fds,
                    size_t fds_count);
 size_t uvm__sock_queued(const struct uvm__sock *s);

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT
  * spawn_linux.c — posix_spawn of uvm-launch with every descriptor in its place.
  *
- * Two traps of doing that by a list of dup2: a source may be the target of an earlier dup2, which would have
- * replaced it by then; and a dup2 of a number onto itself leaves CLOEXEC set (glibc clears it since 2.29,
- * others do not). Both are gone when no source is as low as any target, so every source that is gets
- * duplicated above the highest target first. All our descriptors are CLOEXEC, so nothing of this is seen by
- * a process that another thread of the host program starts meanwhile.
+ * Two traps of doing that by a list of dup2: a source may be the target of an earlier dup2, which
+ * would have replaced it by then; and a dup2 of a number onto itself leaves CLOEXEC set (glibc
+ * clears it since 2.29, others do not). Both are gone when no source is as low as any target, so
+ * every source that is gets duplicated above the highest target first. All our descriptors are
+ * CLOEXEC, so nothing of this is seen by a process that another thread of the host program starts
+ * meanwhile.
  *
- * What the host program itself left open without CLOEXEC between the targets is closed here; what is above
- * them uvm-launch closes with one call (--keep-fds). --parent makes it give up when we are gone by then.
+ * What the host program itself left open without CLOEXEC between the targets is closed here; what
+ * is above them uvm-launch closes with one call (--keep-fds). --parent makes it give up when we are
+ * gone by then.
  */
 #include "async/alloc.h"
 #include "async/check.h"
@@ -42,6 +44,9 @@ int uvm__spawn_check(const struct uvm__child_params *p, struct uvm__fail *f) {
         if (fd < 0 || target < 0 || target > (int)UVM__CHILD_TARGET_MAX || taken[target]) {
             return uvm__fail(f, UVM_E_INVAL, 0, "%s: descriptor %d cannot become %d", p->name, fd,
                              target);
+        }
+        if (fcntl(fd, F_GETFD) < 0) { /* before a number that is free becomes one of ours */
+            return uvm__fail(f, UVM_E_INVAL, errno, "%s: descriptor %d is not open", p->name, fd);
         }
         taken[target] = true;
     }
@@ -107,8 +112,8 @@ static size_t count_args(const char *const *args) {
     return n;
 }
 
-/* uvm-launch --parent PID --keep-fds MAX [launch_args] -- PROGRAM ARG... The texts of the two numbers are in
- * the same block, behind the pointers. */
+/* uvm-launch --parent PID --keep-fds MAX [launch_args] -- PROGRAM ARG... The texts of the two
+ * numbers are in the same block, behind the pointers. */
 static const char **make_argv(uvm_engine *e, const struct uvm__child_params *p, int keep_fds) {
     size_t options = count_args(p->launch_args);
     size_t args = count_args(p->argv);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * json_fuzz.c — any bytes as JSON, in both modes.
  *
- * What must hold: what strict mode reads, Go mode reads as the same tree; what was read prints, and the
- * print reads back as the same text; a refusal says why in one line. The first byte of the input is part
- * of the text like any other.
+ * What must hold: what strict mode reads, Go mode reads as the same tree; what was read prints, and
+ * the print reads back as the same text; a refusal says why in one line. The first byte of the
+ * input is part of the text like any other.
  */
 #include "async/check.h"
 #include "async/json.h"

@@ -241,58 +241,59 @@ static void responses_of_the_reference_are_read(void **state) {
     cJSON_Delete(tree);
 }
 
+static const struct {
+    enum uvm__message msg;
+    const char *body;
+    int rc;
+} responses[] = {
+    {UVM__MSG_START, "{\"Result\":0}", 0},
+    {UVM__MSG_START, "{\"Result\":0}\n", 0},
+    {UVM__MSG_START, "{}", 0},
+    {UVM__MSG_START, "", -UVM_E_PROTOCOL},
+    {UVM__MSG_START, "[]", -UVM_E_PROTOCOL},
+    {UVM__MSG_START, "{\"Result\":0.0}", -UVM_E_PROTOCOL},
+    {UVM__MSG_START, "{\"Result\":2147943568}", -UVM_E_PROTOCOL},
+    {UVM__MSG_START, "{\"Result\":-2147483649}", -UVM_E_PROTOCOL},
+    {UVM__MSG_START, "{\"Result\":\"0\"}", -UVM_E_PROTOCOL},
+    {UVM__MSG_START, "{\"ActivityId\":\"\"}", -UVM_E_PROTOCOL},
+    {UVM__MSG_START, "{\"ActivityId\":\"{00000000-0000-0000-0000-000000000000}\"}",
+     -UVM_E_PROTOCOL},
+    {UVM__MSG_START, "{\"ActivityId\":\"ABCDEFab-0000-0000-0000-00000000000F\"}", 0},
+    {UVM__MSG_START, "{\"ActivityId\":null}", 0},
+    {UVM__MSG_START, "{\"ErrorMessage\":5}", -UVM_E_PROTOCOL},
+    {UVM__MSG_START, "{\"ErrorRecords\":{}}", -UVM_E_PROTOCOL},
+    {UVM__MSG_START, "{\"ErrorRecords\":[5]}", -UVM_E_PROTOCOL},
+    {UVM__MSG_START, "{\"ErrorRecords\":[null,{\"Line\":4294967295}]}", 0},
+    {UVM__MSG_START, "{\"ErrorRecords\":[{\"Line\":-1}]}", -UVM_E_PROTOCOL},
+    {UVM__MSG_EXECUTE_PROCESS, "{\"ProcessId\":-1}", -UVM_E_PROTOCOL},
+    {UVM__MSG_WAIT_FOR_PROCESS, "{\"ExitCode\":true}", -UVM_E_PROTOCOL},
+    {UVM__MSG_WAIT_FOR_PROCESS, "{\"UvmExit\":{\"Signal\":65}}", -UVM_E_PROTOCOL},
+    {UVM__MSG_WAIT_FOR_PROCESS, "{\"UvmExit\":{\"Signal\":-1}}", -UVM_E_PROTOCOL},
+    {UVM__MSG_WAIT_FOR_PROCESS, "{\"UvmExit\":5}", -UVM_E_PROTOCOL},
+    {UVM__MSG_GET_PROPERTIES, "{\"Properties\":\"\"}", -UVM_E_PROTOCOL},
+    {UVM__MSG_GET_PROPERTIES, "{\"Properties\":\"{\"}", -UVM_E_PROTOCOL},
+    {UVM__MSG_GET_PROPERTIES, "{\"Properties\":{}}", -UVM_E_PROTOCOL},
+    {UVM__MSG_GET_PROPERTIES, "{\"Properties\":\"[1]\"}", 0},
+    {UVM__MSG_GET_PROPERTIES, "{}", 0},
+    {UVM__MSG_DUMP_STACKS, "{\"GuestStacks\":[]}", -UVM_E_PROTOCOL},
+    {UVM__MSG_NEGOTIATE_PROTOCOL, "{\"Version\":4,\"Capabilities\":{}}", -UVM_E_PROTOCOL},
+    {UVM__MSG_NEGOTIATE_PROTOCOL, "{\"Version\":4}", -UVM_E_PROTOCOL},
+    {UVM__MSG_NEGOTIATE_PROTOCOL,
+     "{\"Version\":4,\"Capabilities\":{\"GuestDefinedCapabilities\":null}}", 0},
+    {UVM__MSG_NEGOTIATE_PROTOCOL,
+     "{\"Version\":4,\"Capabilities\":{\"GuestDefinedCapabilities\":[]}}", -UVM_E_PROTOCOL},
+    {UVM__MSG_NEGOTIATE_PROTOCOL, "{\"Result\":-1}", 0},
+};
+
 static void responses_that_the_reference_refuses_are_refused(void **state) {
     (void)state;
-    static const struct {
-        enum uvm__message msg;
-        const char *body;
-        int rc;
-    } rows[] = {
-        {UVM__MSG_START, "{\"Result\":0}", 0},
-        {UVM__MSG_START, "{\"Result\":0}\n", 0},
-        {UVM__MSG_START, "{}", 0},
-        {UVM__MSG_START, "", -UVM_E_PROTOCOL},
-        {UVM__MSG_START, "[]", -UVM_E_PROTOCOL},
-        {UVM__MSG_START, "{\"Result\":0.0}", -UVM_E_PROTOCOL},
-        {UVM__MSG_START, "{\"Result\":2147943568}", -UVM_E_PROTOCOL},
-        {UVM__MSG_START, "{\"Result\":-2147483649}", -UVM_E_PROTOCOL},
-        {UVM__MSG_START, "{\"Result\":\"0\"}", -UVM_E_PROTOCOL},
-        {UVM__MSG_START, "{\"ActivityId\":\"\"}", -UVM_E_PROTOCOL},
-        {UVM__MSG_START, "{\"ActivityId\":\"{00000000-0000-0000-0000-000000000000}\"}",
-         -UVM_E_PROTOCOL},
-        {UVM__MSG_START, "{\"ActivityId\":\"ABCDEFab-0000-0000-0000-00000000000F\"}", 0},
-        {UVM__MSG_START, "{\"ActivityId\":null}", 0},
-        {UVM__MSG_START, "{\"ErrorMessage\":5}", -UVM_E_PROTOCOL},
-        {UVM__MSG_START, "{\"ErrorRecords\":{}}", -UVM_E_PROTOCOL},
-        {UVM__MSG_START, "{\"ErrorRecords\":[5]}", -UVM_E_PROTOCOL},
-        {UVM__MSG_START, "{\"ErrorRecords\":[null,{\"Line\":4294967295}]}", 0},
-        {UVM__MSG_START, "{\"ErrorRecords\":[{\"Line\":-1}]}", -UVM_E_PROTOCOL},
-        {UVM__MSG_EXECUTE_PROCESS, "{\"ProcessId\":-1}", -UVM_E_PROTOCOL},
-        {UVM__MSG_WAIT_FOR_PROCESS, "{\"ExitCode\":true}", -UVM_E_PROTOCOL},
-        {UVM__MSG_WAIT_FOR_PROCESS, "{\"UvmExit\":{\"Signal\":65}}", -UVM_E_PROTOCOL},
-        {UVM__MSG_WAIT_FOR_PROCESS, "{\"UvmExit\":{\"Signal\":-1}}", -UVM_E_PROTOCOL},
-        {UVM__MSG_WAIT_FOR_PROCESS, "{\"UvmExit\":5}", -UVM_E_PROTOCOL},
-        {UVM__MSG_GET_PROPERTIES, "{\"Properties\":\"\"}", -UVM_E_PROTOCOL},
-        {UVM__MSG_GET_PROPERTIES, "{\"Properties\":\"{\"}", -UVM_E_PROTOCOL},
-        {UVM__MSG_GET_PROPERTIES, "{\"Properties\":{}}", -UVM_E_PROTOCOL},
-        {UVM__MSG_GET_PROPERTIES, "{\"Properties\":\"[1]\"}", 0},
-        {UVM__MSG_GET_PROPERTIES, "{}", 0},
-        {UVM__MSG_DUMP_STACKS, "{\"GuestStacks\":[]}", -UVM_E_PROTOCOL},
-        {UVM__MSG_NEGOTIATE_PROTOCOL, "{\"Version\":4,\"Capabilities\":{}}", -UVM_E_PROTOCOL},
-        {UVM__MSG_NEGOTIATE_PROTOCOL, "{\"Version\":4}", -UVM_E_PROTOCOL},
-        {UVM__MSG_NEGOTIATE_PROTOCOL,
-         "{\"Version\":4,\"Capabilities\":{\"GuestDefinedCapabilities\":null}}", 0},
-        {UVM__MSG_NEGOTIATE_PROTOCOL,
-         "{\"Version\":4,\"Capabilities\":{\"GuestDefinedCapabilities\":[]}}", -UVM_E_PROTOCOL},
-        {UVM__MSG_NEGOTIATE_PROTOCOL, "{\"Result\":-1}", 0},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    for (size_t i = 0; i < sizeof responses / sizeof responses[0]; i++) {
         struct uvm__msg_result res;
         union uvm__msg_answer a;
         cJSON *tree;
-        int rc = read_response(rows[i].msg, rows[i].body, &res, &a, &tree);
-        if (rc != rows[i].rc) {
-            fail_msg("row %zu: %s: %d", i, rows[i].body, rc);
+        int rc = read_response(responses[i].msg, responses[i].body, &res, &a, &tree);
+        if (rc != responses[i].rc) {
+            fail_msg("row %zu: %s: %d", i, responses[i].body, rc);
         }
         cJSON_Delete(tree);
     }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * json_test.c — the reader in both modes, its words, the accessors.
  *
- * Go's sentences below are those of encoding/json; a part of them was recorded from a running agent.
+ * Go's sentences below are those of encoding/json; a part of them was recorded from a running
+ * agent.
  */
 #include "async/engine.h"
 #include "async/json.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * sock_test.c — sockets on a real loop: back-pressure, descriptors, every kind of end.
  *
- * The other end of each pair is plain blocking code of the test. SIGPIPE has its default action here, so
- * a write that raised it would end the program.
+ * The other end of each pair is plain blocking code of the test. SIGPIPE has its default action
+ * here, so a write that raised it would end the program.
  */
 #include "async/limits.h"
 #include "async/sock.h"
@@ -145,7 +145,8 @@ static int null_fd(void) {
     assert_true(fd >= 0);
     return fd;
 }
-/* Sends until the kernel takes no more, so that something is queued; returns the bytes of it all. */
+/* Sends until the kernel takes no more, so that something is queued; returns the bytes of it all.
+ */
 static size_t fill(void) {
     static const char block[512] = "x";
     size_t bytes = 0;
@@ -487,8 +488,8 @@ static void half_close_without_a_queue_is_at_once(void **unused) {
     assert_int_equal(uvm__sock_send(sock, "x", 1, NULL, 0), -UVM_E_STATE);
 }
 
-/* The descriptor's number is made to stand for something else, as nothing but a bug could: the calls then
- * fail in ways that no peer can cause. */
+/* The descriptor's number is made to stand for something else, as nothing but a bug could: the
+ * calls then fail in ways that no peer can cause. */
 static void other_errors_end_it(void **unused) {
     (void)unused;
     char buf[8];
