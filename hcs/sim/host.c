@@ -40,6 +40,7 @@ int uvm__sim_host_new(uvm_engine *e, const struct uvm__sim_params *params,
     h->base.ops = &uvm__sim_ops;
     h->base.engine = e;
     h->params = *params;
+    uvm__list_init(&h->systems);
     if (h->params.window_bytes == 0) {
         h->params.window_bytes = UVM__STREAM_WINDOW_BYTES;
     }
@@ -49,6 +50,13 @@ int uvm__sim_host_new(uvm_engine *e, const struct uvm__sim_params *params,
 
 struct uvm__hcs *uvm__sim_service(struct uvm__sim_host *h) {
     return &h->base;
+}
+
+struct uvm__hcs_system *uvm__sim_newest(struct uvm__sim_host *h) {
+    if (uvm__list_empty(&h->systems)) {
+        return NULL;
+    }
+    return &UVM__CONTAINER_OF(h->systems.prev, struct uvm__sim_system, link)->base;
 }
 
 struct uvm__sim_ledger uvm__sim_ledger(const struct uvm__sim_host *h) {
@@ -99,6 +107,7 @@ int uvm__sim_system_new(struct uvm__sim_host *h, const char *id, const char *nam
     (void)snprintf(s->name, sizeof s->name, "%s", name);
     uvm__buf_init(&s->console, e, UVM__CONSOLE_TAIL_BYTES);
     uvm__list_init(&s->verbs);
+    uvm__list_append(&h->systems, &s->link);
     h->ledger.systems++;
     h->ledger.created++;
     if (h->ledger.systems > h->ledger.systems_peak) {
@@ -113,6 +122,7 @@ void uvm__sim_system_free(struct uvm__sim_system *s) {
     UVM_ASSERT(s->state == UVM__SIM_ENDED && uvm__list_empty(&s->verbs));
     UVM_ASSERT(h->ledger.systems > 0);
     h->ledger.systems--;
+    uvm__list_remove(&s->link);
     uvm__loopback_free(s->base.hvsock, s->guest);
     uvm__buf_deinit(&s->console);
     uvm__ready_cancel(h->base.engine, &s->tell);

@@ -141,6 +141,10 @@ void uvm__sim_verbs_fail(struct uvm__sim_system *s) {
     while (!uvm__list_empty(&s->verbs)) {
         struct verb *v = UVM__CONTAINER_OF(s->verbs.next, struct verb, link);
         bool wanted = v->point == UVM__SIM_TERMINATE; /* it has ended: that is what was asked for */
+        if (v->point == UVM__SIM_CREATE) {
+            v->system = NULL;
+            s->unmade = true; /* freed by its tell, which its end has pushed */
+        }
         verb_end(v, wanted ? NULL : verb_error(v, UVM_E_EXITED, s->detail));
     }
 }
@@ -313,6 +317,10 @@ static void tell(struct uvm__ready *r) {
         if (on_closed != NULL) {
             on_closed(arg);
         }
+        return;
+    }
+    if (s->unmade) {
+        uvm__sim_system_free(s);
         return;
     }
     if (!s->taken || s->on_event == NULL) {

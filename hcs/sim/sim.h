@@ -67,6 +67,9 @@ struct uvm__sim_ledger {
 };
 struct uvm__sim_ledger uvm__sim_ledger(const struct uvm__sim_host *h);
 
+/* The system that was created last and is not closed yet; NULL: there is none. */
+struct uvm__hcs_system *uvm__sim_newest(struct uvm__sim_host *h);
+
 /* The guest's side of the story. */
 void uvm__sim_console(struct uvm__hcs_system *s, const char *text);
 void uvm__sim_end(struct uvm__hcs_system *s, enum uvm__hcs_exit exit, const char *detail);

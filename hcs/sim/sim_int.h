@@ -11,6 +11,7 @@ struct uvm__sim_host {
     struct uvm__hcs base;
     struct uvm__sim_params params;
     struct uvm__sim_ledger ledger;
+    struct uvm__list systems; /* struct uvm__sim_system.link, oldest first */
     struct {
         enum uvm__sim_fault fault;
         uint32_t skip;
@@ -26,11 +27,13 @@ enum uvm__sim_state { UVM__SIM_CREATED, UVM__SIM_RUNNING, UVM__SIM_PAUSED, UVM__
 struct uvm__sim_system {
     struct uvm__hcs_system base;
     struct uvm__sim_host *host;
+    struct uvm__list link; /* of the host */
     enum uvm__sim_state state;
     char id[40], name[64];
     struct uvm__hvsock *guest;
     bool taken;      /* events may be told */
     bool exit_told;  /* EXITED was */
+    bool unmade;     /* ended before its create answered: nobody will ever own it */
     bool guest_runs; /* on_start without on_stop */
     enum uvm__hcs_exit exit;
     char detail[128];
