@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT
+ * guest_int.h — the simulated guest's inside, for guest.c and guest_proc.c.
+ */
+#pragma once
+#include "async/check.h"
+#include "async/clock.h"
+#include "async/engine.h"
+#include "async/limits.h"
+#include "async/list.h"
+#include "bridge/server.h"
+#include "tests/sim/guest.h"
+
+struct guest {
+    uvm_engine *engine;
+    struct uvm__hcs_system *system;
+    struct uvm__hvsock *hvsock;
+    struct guest_script *script;
+    struct guest_seen *seen;
+
+    struct uvm__deadline timer; /* of the boot's next step */
+    void (*next)(struct guest *g);
+    struct uvm__ready doom; /* ends the machine, from nobody's stack */
+    enum guest_end ending;
+    bool frozen; /* does nothing any more */
+
+    struct uvm__stream *entropy, *log, *bridge; /* bridge: until the server has it */
+    struct uvm__stream *second;
+    struct uvm__server *server;
+    struct uvm__deadline running_timer;
+    uint64_t flooded;
+    uint32_t strays;
+
+    uint32_t last_pid;
+    struct uvm__list dials; /* struct guest_dial.link */
+    struct uvm__list procs; /* struct proc.link */
+    struct uvm__list held;  /* struct held.link */
+};
+
+/* False: the guest ends here; the caller returns at once. */
+bool guest_reach(struct guest *g, enum guest_stage stage);
+
+/* Powers off, as the host asked. Nothing of the guest is there after the next turn. */
+void guest_power_off(struct guest *g);
+
+/* Dials; `fn` later with the stream, or NULL when it was refused. Lack of memory: tries again. */
+void guest_dial(struct guest *g, uint32_t port, void *data,
+                void (*fn)(struct guest *g, struct uvm__stream *s, void *data));
+/* Ends a stream; accepts NULL. */
+void guest_drop(struct guest *g, struct uvm__stream **s);
+
+/* guest_proc.c */
+void guest_proc_handlers(struct uvm__server_params *p);
+void guest_proc_stop_all(struct guest *g);
