@@ -133,7 +133,8 @@ static void negotiate(uint64_t id) {
     "{\"Result\":-2147467263," A ",\"ErrorMessage\":\"HRESULT 0x80004001: bridge: function not "   \
     "supported, header type: " name "\",\"ErrorRecords\":[{\"Result\":-2147467263,\"Message\":"    \
     "\"HRESULT 0x80004001: bridge: function not supported, header type: " name                     \
-    "\",\"ModuleName\":\"gcs\",\"FileName\":\"bridge.go\",\"Line\":35,"                            \
+    "\",\"StackTrace\":\"UnknownMessage\",\"ModuleName\":\"gcs\",\"FileName\":\"bridge.go\","      \
+    "\"Line\":35,"                                                                                 \
     "\"FunctionName\":\"UnknownMessage\"}]}"
 
 static void negotiation_follows_the_reference(void **state) {

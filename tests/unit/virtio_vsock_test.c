@@ -1,0 +1,683 @@
+/* SPDX-License-Identifier: MIT
+ * virtio_vsock_test.c — the packet sequences of a well-behaved guest: open, data, credit, shut, close, reset.
+ *
+ * G1 … G15 are the sequences of the device's page. Time is virtual, the rings are real memory.
+ */
+#include "async/engine.h"
+#include "async/limits.h"
+#include "hvsock/vsock_credit.h"
+#include "tests/unit/vsock_bed.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { REQUEST = 1, RESPONSE, RST, SHUTDOWN, RW, UPDATE, CREDIT_REQUEST };
+enum { W = UVM__STREAM_WINDOW_BYTES };
+
+static ssize_t read_all(struct uvm__stream *s, size_t bytes) {
+    static uint8_t buf[65536];
+    size_t done = 0;
+    while (done < bytes) {
+        size_t n = bytes - done < sizeof buf ? bytes - done : sizeof buf;
+        ssize_t got = uvm__stream_read(s, buf, n);
+        if (got <= 0) {
+            return done > 0 ? (ssize_t)done : got;
+        }
+        done += (size_t)got;
+    }
+    return (ssize_t)done;
+}
+
+static void g1_nobody_listens(void **state) {
+    struct bed *b = *state;
+    struct guest_conn c = bed_guest_conn(b, BED_GUEST_PORT);
+    c.host_port = 9999;
+    assert_true(guest_say(&c, REQUEST, 0));
+    bed_kick(b);
+    struct guest_header h = bed_expect(b, &c, RST);
+    assert_int_equal(h.buf_alloc, 0);
+    bed_expect_nothing(b);
+}
+
+static void g2_a_whole_life(void **state) {
+    struct bed *b = *state;
+    struct guest_conn c = bed_guest_conn(b, BED_GUEST_PORT);
+    char buf[8];
+    struct uvm__stream *s = bed_accept(b, &c);
+    assert_int_equal(c.peer_alloc, W);
+    assert_int_equal(guest_write(&c, "hello", 5), 5);
+    bed_kick(b);
+    assert_int_equal(uvm__stream_read(s, buf, sizeof buf), 5);
+    assert_memory_equal(buf, "hello", 5);
+    assert_int_equal(uvm__stream_write(s, "world", 5), 5);
+    bed_turn(b);
+    struct guest_header h = bed_expect(b, &c, RW);
+    assert_int_equal(h.len, 5);
+    assert_int_equal(h.fwd_cnt, 5);
+    assert_memory_equal(b->payload, "world", 5);
+    c.fwd_cnt = 5;
+    assert_true(guest_say(&c, UPDATE, 0));
+    assert_true(guest_say(&c, SHUTDOWN, 2));
+    bed_kick(b);
+    bed_expect_nothing(b);
+    assert_int_equal(uvm__stream_read(s, buf, sizeof buf), 0);
+    uvm__stream_close(s);
+    bed_turn(b);
+    h = bed_expect(b, &c, SHUTDOWN);
+    assert_int_equal(h.flags, 3);
+    assert_true(guest_say(&c, RST, 0));
+    assert_true(guest_say(&c, RST, 0));
+    bed_kick(b);
+    bed_expect_nothing(b);
+    assert_int_equal(b->v.stats.streams, 0);
+}
+
+static void g3_g4_the_window_stops_the_guest_and_opens_again(void **state) {
+    struct bed *b = *state;
+    struct guest_conn c = bed_guest_conn(b, BED_GUEST_PORT);
+    static uint8_t data[2 * W];
+    struct uvm__stream *s = bed_accept(b, &c);
+    for (unsigned layout = GUEST_DIRECT; layout <= GUEST_ONE; layout++) {
+        b->g.layout = (enum guest_layout)layout;
+        assert_int_equal(guest_write(&c, data, sizeof data), W); /* exactly */
+        bed_kick(b);
+        bed_expect_nothing(b); /* nothing was read: no word about it */
+        assert_int_equal(read_all(s, W / 4 - 1), W / 4 - 1);
+        bed_turn(b);
+        /* A quarter less one byte, but the guest may be waiting: it sees no room at all. */
+        struct guest_header h = bed_expect(b, &c, UPDATE);
+        assert_int_equal(h.fwd_cnt, c.peer_fwd);
+        assert_int_equal(guest_write(&c, data, sizeof data), W / 4 - 1);
+        bed_kick(b);
+        assert_int_equal(read_all(s, 2 * W), W);
+        bed_turn(b);
+        bed_expect(b, &c, UPDATE);
+        bed_expect_nothing(b); /* reads of one turn are told together */
+        assert_int_equal(c.peer_fwd, c.tx_cnt);
+    }
+    uvm__stream_reset(s);
+}
+
+static void updates_come_at_every_quarter(void **state) {
+    struct bed *b = *state;
+    struct guest_conn c = bed_guest_conn(b, BED_GUEST_PORT);
+    static uint8_t data[4096];
+    struct uvm__stream *s = bed_accept(b, &c);
+    unsigned updates = 0;
+    for (unsigned i = 0; i < 4 * W / sizeof data; i++) {
+        assert_int_equal(guest_write(&c, data, sizeof data), sizeof data);
+        bed_kick(b);
+        assert_int_equal(read_all(s, sizeof data), sizeof data);
+        bed_turn(b);
+        struct guest_header h;
+        while (guest_take(&b->g, &h, NULL)) {
+            assert_int_equal(h.op, UPDATE);
+            guest_book(&c, &h);
+            updates++;
+        }
+        guest_post(&b->g, GUEST_QUEUE);
+        assert_true((uint32_t)(c.tx_cnt - c.peer_fwd) < W / 4);
+    }
+    assert_int_equal(updates, 16);
+    uvm__stream_reset(s);
+}
+
+static void g5_data_never_exceeds_the_guests_window(void **state) {
+    struct bed *b = *state;
+    struct guest_conn c = bed_guest_conn(b, BED_GUEST_PORT);
+    struct uvm__stream *s = bed_accept(b, &c);
+    static uint8_t data[1 << 20];
+    for (size_t i = 0; i < sizeof data; i++) {
+        data[i] = (uint8_t)(i * 31 >> 4);
+    }
+    size_t sent = 0;
+    size_t got = 0;
+    unsigned idle = 0;
+    while (got < sizeof data) {
+        ssize_t n = sent < sizeof data ? uvm__stream_write(s, data + sent, sizeof data - sent) : 0;
+        sent += n > 0 ? (size_t)n : 0;
+        bed_turn(b);
+        size_t before = got;
+        struct guest_header h;
+        while (guest_take(&b->g, &h, b->payload)) {
+            guest_book(&c, &h); /* checks the window */
+            if (h.op == RW) {
+                assert_true(h.len <= GUEST_RX_BYTES - 44);
+                assert_memory_equal(b->payload, data + got, h.len);
+                got += h.len;
+            }
+        }
+        guest_post(&b->g, GUEST_QUEUE);
+        /* A slow reader: some of what arrived, now and then. */
+        c.fwd_cnt += (c.rx_cnt - c.fwd_cnt) / 3 + 1 <= c.rx_cnt - c.fwd_cnt
+                         ? (c.rx_cnt - c.fwd_cnt) / 3 + 1
+                         : 0;
+        assert_true(guest_say(&c, UPDATE, 0));
+        bed_kick(b);
+        idle = got == before ? idle + 1 : 0;
+        assert_true(idle < 100);
+    }
+    assert_int_equal(guest_bad_lengths, 0);
+    uvm__stream_reset(s);
+}
+
+static void g6_host_dials_guest(void **state) {
+    struct bed *b = *state;
+    struct guest_conn c;
+    char buf[8];
+    struct uvm__stream *s = bed_connect(b, 5000, &c);
+    assert_int_equal(uvm__stream_write(s, "ping", 4), 4);
+    bed_turn(b);
+    bed_expect(b, &c, RW);
+    assert_int_equal(guest_write(&c, "pong", 4), 4);
+    assert_true(guest_say(&c, SHUTDOWN, 3));
+    bed_kick(b);
+    bed_expect_nothing(b); /* not before "pong" was read */
+    assert_int_equal(uvm__stream_write(s, "x", 1), -UVM_E_CLOSED);
+    assert_int_equal(uvm__stream_read(s, buf, sizeof buf), 4);
+    bed_turn(b);
+    bed_expect(b, &c, RST);
+    assert_int_equal(uvm__stream_read(s, buf, sizeof buf), 0);
+    assert_int_equal(uvm__stream_write(s, "x", 1), -UVM_E_CLOSED);
+    uvm__stream_close(s);
+    assert_int_equal(b->v.stats.streams, 0);
+}
+
+static int dial_code(struct bed *b, uint32_t port, uint16_t answer) {
+    b->op = uvm_op_unref(b->op);
+    assert_int_equal(uvm__hvsock_connect(&b->v.hvsock, port, NULL, bed_on_done, b, &b->op), 0);
+    bed_turn(b);
+    struct guest_header h;
+    assert_true(guest_take(&b->g, &h, NULL));
+    guest_post(&b->g, GUEST_QUEUE);
+    struct guest_conn c = bed_guest_conn(b, port);
+    c.host_port = h.src_port;
+    if (answer != 0) {
+        assert_true(guest_say(&c, answer, 0));
+        bed_kick(b);
+    }
+    return b->code;
+}
+
+static void g7_dials_that_fail(void **state) {
+    struct bed *b = *state;
+    struct guest_header h;
+    assert_int_equal(dial_code(b, 5000, RST), UVM_E_REFUSED);
+    bed_expect_nothing(b);
+    assert_int_equal(dial_code(b, 5000, UPDATE), UVM_E_PROTOCOL);
+    assert_true(guest_take(&b->g, &h, NULL));
+    assert_int_equal(h.op, RST);
+    /* No answer: the device gives up, and says so. */
+    int before = b->done;
+    (void)dial_code(b, 5000, 0);
+    bed_advance(b, UVM__VSOCK_CONNECT_MS - 1);
+    assert_int_equal(b->done, before);
+    bed_advance(b, 1);
+    assert_int_equal(b->done, before + 1);
+    assert_int_equal(b->code, UVM_E_TIMEDOUT);
+    assert_true(guest_take(&b->g, &h, NULL));
+    assert_int_equal(h.op, RST);
+    /* Cancelled: at once; the late answer is refused. */
+    (void)dial_code(b, 5000, 0);
+    uvm_op_cancel(b->op);
+    bed_turn(b);
+    assert_int_equal(b->code, UVM_E_CANCELED);
+    assert_true(guest_take(&b->g, &h, NULL));
+    assert_int_equal(h.op, RST);
+    struct guest_conn c = bed_guest_conn(b, 5000);
+    c.host_port = h.src_port;
+    guest_post(&b->g, GUEST_QUEUE);
+    assert_true(guest_say(&c, RESPONSE, 0));
+    bed_kick(b);
+    bed_expect(b, &c, RST);
+    assert_int_equal(b->v.stats.streams, 0);
+}
+
+static void g8_half_close_both_ways(void **state) {
+    struct bed *b = *state;
+    struct guest_conn c = bed_guest_conn(b, BED_GUEST_PORT);
+    char buf[8];
+    struct uvm__stream *s = bed_accept(b, &c);
+    assert_int_equal(uvm__stream_write(s, "last", 4), 4);
+    uvm__stream_shutdown(s);
+    bed_turn(b);
+    bed_expect(b, &c, RW); /* what was accepted goes first */
+    struct guest_header h = bed_expect(b, &c, SHUTDOWN);
+    assert_int_equal(h.flags, 2);
+    assert_int_equal(guest_write(&c, "still", 5), 5);
+    bed_kick(b);
+    assert_int_equal(uvm__stream_read(s, buf, sizeof buf), 5);
+    assert_int_equal(uvm__stream_read(s, buf, sizeof buf), -UVM_E_AGAIN);
+    assert_true(guest_say(&c, SHUTDOWN, 3));
+    bed_kick(b);
+    bed_expect(b, &c, RST);
+    assert_int_equal(uvm__stream_read(s, buf, sizeof buf), 0);
+    uvm__stream_close(s);
+}
+
+static void g9_shutdown_hints_add_up(void **state) {
+    struct bed *b = *state;
+    struct guest_conn c = bed_guest_conn(b, BED_GUEST_PORT);
+    struct uvm__stream *s = bed_accept(b, &c);
+    assert_true(guest_say(&c, SHUTDOWN, 1));
+    bed_kick(b);
+    bed_expect_nothing(b);
+    assert_int_equal(uvm__stream_write(s, "x", 1), -UVM_E_CLOSED);
+    assert_true(guest_say(&c, SHUTDOWN, 2));
+    bed_kick(b);
+    bed_expect(b, &c, RST);
+    uvm__stream_close(s);
+}
+
+static void g10_g11_closing_is_bounded_but_not_while_stopped(void **state) {
+    struct bed *b = *state;
+    struct guest_conn c = bed_guest_conn(b, BED_GUEST_PORT);
+    struct uvm__stream *s = bed_accept(b, &c);
+    uvm__stream_close(s);
+    bed_turn(b);
+    bed_expect(b, &c, SHUTDOWN);
+    bed_advance(b, UVM__VSOCK_CLOSING_MS - 10);
+    uvm__virtio_vsock_paused(&b->v, true);
+    bed_advance(b, 20000);
+    bed_expect_nothing(b);
+    uvm__virtio_vsock_paused(&b->v, false);
+    bed_stop(b);
+    bed_advance(b, 20000);
+    uvm__virtio_vsock_queue_on(&b->v, UVM__VSOCK_RX, &b->queues[UVM__VSOCK_RX]);
+    uvm__virtio_vsock_queue_on(&b->v, UVM__VSOCK_TX, &b->queues[UVM__VSOCK_TX]);
+    bed_turn(b);
+    bed_advance(b, 9);
+    bed_expect_nothing(b);
+    bed_advance(b, 1);
+    bed_expect(b, &c, RST);
+    assert_int_equal(b->v.stats.streams, 0);
+}
+
+static void g11_a_pause_in_mid_transfer_loses_nothing(void **state) {
+    struct bed *b = *state;
+    struct guest_conn c = bed_guest_conn(b, BED_GUEST_PORT);
+    static uint8_t data[60000];
+    struct uvm__stream *s = bed_accept(b, &c);
+    for (unsigned i = 0; i < 100; i++) {
+        assert_int_equal(uvm__stream_write(s, data, sizeof data), sizeof data);
+        assert_int_equal(guest_write(&c, data, 1000), 1000);
+        bed_stop(b); /* with work pending both ways */
+        bed_turn(b);
+        bed_expect_nothing(b);
+        assert_int_equal(uvm__stream_write(s, data, 1), 1); /* kept meanwhile */
+        uvm__virtio_vsock_queue_on(&b->v, UVM__VSOCK_TX, &b->queues[UVM__VSOCK_TX]);
+        uvm__virtio_vsock_queue_on(&b->v, UVM__VSOCK_RX, &b->queues[UVM__VSOCK_RX]);
+        bed_turn(b); /* nobody kicks */
+        assert_int_equal(read_all(s, 2000), 1000);
+        size_t got = 0;
+        for (unsigned k = 0; k < 10 && got < sizeof data + 1; k++) {
+            got += bed_pump(b, &c);
+        }
+        assert_int_equal(got, sizeof data + 1);
+        c.fwd_cnt = c.rx_cnt;
+    }
+    uvm__stream_reset(s);
+}
+
+static void g12_a_reset_guest_starts_clean(void **state) {
+    struct bed *b = *state;
+    struct guest_conn c = bed_guest_conn(b, BED_GUEST_PORT);
+    char buf[8];
+    struct uvm__stream *s = bed_accept(b, &c);
+    assert_int_equal(guest_write(&c, "tail", 4), 4);
+    bed_kick(b);
+    assert_int_equal(uvm__stream_write(s, "of the old life", 15), 15);
+    struct guest_conn nobody = bed_guest_conn(b, 1);
+    nobody.host_port = 9999;
+    assert_true(
+        guest_say(&nobody, REQUEST, 0)); /* its refusal must not reach the new life either */
+    bed_stop(b);
+    guest_restart(&b->g);
+    uvm__virtio_vsock_reset(&b->v);
+    bed_start(b);
+    bed_turn(b);
+    bed_expect_nothing(b);
+    assert_int_equal(uvm__stream_read(s, buf, sizeof buf), 4); /* what had arrived */
+    assert_int_equal(uvm__stream_read(s, buf, sizeof buf), -UVM_E_CLOSED);
+    assert_int_equal(uvm__stream_write(s, "x", 1), -UVM_E_CLOSED);
+    struct guest_conn again = bed_guest_conn(b, BED_GUEST_PORT);
+    struct uvm__stream *t = bed_accept(b, &again);
+    uvm__stream_close(s);
+    uvm__stream_close(t);
+    bed_turn(b);
+}
+
+/* The driver's interrupt work: some packets, and back to sleep when there are none. */
+static bool work_of_interrupt(struct bed *b, struct guest_conn *c, unsigned packets, bool *awake) {
+    struct guest_header h;
+    bool any = false;
+    while (*awake && packets-- > 0) {
+        if (!guest_take(&b->g, &h, b->payload)) {
+            *awake = guest_sleep(&b->g, &b->g.rx);
+            continue;
+        }
+        guest_book(c, &h);
+        any = true;
+    }
+    c->fwd_cnt = c->rx_cnt;
+    if ((uint16_t)(b->g.rx.avail_idx - b->g.rx.used_seen) < GUEST_QUEUE / 2) {
+        guest_post(&b->g, GUEST_QUEUE);
+        if (guest_wants_kick(&b->g, &b->g.rx)) {
+            uvm__virtio_vsock_kick(&b->v);
+        }
+    }
+    return any;
+}
+
+/* Everybody sleeps unless told: a wake-up that is lost is a stand-still. */
+static void no_wake_up_is_lost(bool event_idx) {
+    struct uvm__virtio_vsock_params none = {0};
+    struct bed *b = bed_open(&none);
+    b->g.event_idx = event_idx;
+    bed_start(b);
+    struct guest_conn c = bed_guest_conn(b, BED_GUEST_PORT);
+    struct uvm__stream *s = bed_accept(b, &c);
+    static uint8_t data[3000];
+    unsigned still = 0;
+    bool awake = true;
+    uint64_t kicks = 0;
+    for (uint32_t r = 1; b->g.packets_in + b->g.packets_out < 200000;) {
+        r = r * 1664525u + 1013904223u;
+        unsigned dice = r >> 28;
+        bool any = false;
+        if ((dice & 3) == 0) {
+            any = uvm__stream_write(s, data, 1 + (r >> 8) % sizeof data) > 0;
+        } else if ((dice & 3) == 1) {
+            any = read_all(s, 2 * sizeof data) > 0;
+        }
+        if ((dice & 12) != 0) {
+            any = guest_write(&c, data, 1 + (r >> 12) % sizeof data) > 0 || any;
+            if (guest_wants_kick(&b->g, &b->g.tx)) {
+                kicks++;
+                uvm__virtio_vsock_kick(&b->v);
+            }
+        } else {
+            uvm__engine_turn(b->engine);
+        }
+        if (b->interrupts[UVM__VSOCK_RX] > 0) {
+            b->interrupts[UVM__VSOCK_RX] = 0;
+            guest_no_interrupts(&b->g, &b->g.rx);
+            awake = true;
+        }
+        any = work_of_interrupt(b, &c, dice, &awake) || any;
+        still = any ? 0 : still + 1;
+        assert_true(still < 1000);
+    }
+    assert_true(b->g.packets_in > 20000 && b->g.packets_out > 20000);
+    assert_true(!event_idx || kicks < b->g.packets_out / 2); /* suppression does something */
+    assert_int_equal(guest_bad_lengths, 0);
+    uvm__stream_reset(s);
+    bed_close(b);
+}
+
+static void g14_no_wake_up_is_lost(void **state) {
+    (void)state;
+    no_wake_up_is_lost(true);
+    no_wake_up_is_lost(false);
+}
+
+static void g15_counters_wrap(void **state) {
+    (void)state;
+    for (unsigned indexes = 0; indexes < 2; indexes++) {
+        struct uvm__virtio_vsock_params p = {.counters_start = 0xffff0000u};
+        struct bed *b = bed_open(&p);
+        b->g.event_idx = indexes != 0;
+        bed_start(b);
+        struct guest_conn c = bed_guest_conn(b, BED_GUEST_PORT);
+        c.tx_cnt = c.rx_cnt = c.fwd_cnt = c.peer_fwd = p.counters_start;
+        struct uvm__stream *s = bed_accept(b, &c);
+        static uint8_t data[50000];
+        size_t total = 0;
+        /* More heads than a ring index has values, too. */
+        for (unsigned i = 0; i < 6000; i++) {
+            size_t n = guest_write(&c, data, 100 + i % 10000);
+            bed_kick(b);
+            assert_int_equal(read_all(s, n), n);
+            n = 1 + (i * 37) % sizeof data;
+            ssize_t taken = uvm__stream_write(s, data, n);
+            assert_int_equal(taken, n);
+            bed_turn(b);
+            total += bed_pump(b, &c);
+            c.fwd_cnt = c.rx_cnt;
+            assert_true(guest_say(&c, UPDATE, 0));
+            bed_kick(b);
+        }
+        total += bed_pump(b, &c);
+        assert_true(total > 100000000);
+        assert_true(c.rx_cnt < p.counters_start && c.tx_cnt < p.counters_start);
+        assert_null(b->broken);
+        uvm__stream_reset(s);
+        bed_close(b);
+    }
+}
+
+/* The rule of newer kernels: each queued packet costs as much as a small buffer. */
+static void small_writes_do_not_drown_the_guest(void **state) {
+    struct bed *b = *state;
+    struct guest_conn c = bed_guest_conn(b, BED_GUEST_PORT);
+    struct uvm__stream *s = bed_accept(b, &c);
+    uint32_t ends[1024]; /* of the packets in the guest's queue */
+    unsigned first = 0;
+    unsigned count = 0;
+    uint32_t got = 0;
+    for (unsigned i = 0; i < 100000; i++) {
+        uint8_t byte = (uint8_t)i;
+        while (uvm__stream_write(s, &byte, 1) == -UVM_E_AGAIN) {
+            bed_advance(b, 100);
+        }
+        bed_turn(b);
+        struct guest_header h;
+        while (guest_take(&b->g, &h, b->payload)) {
+            guest_book(&c, &h);
+            if (h.op == CREDIT_REQUEST) {
+                assert_true(guest_say(&c, UPDATE, 0));
+                continue;
+            }
+            assert_int_equal(h.op, RW);
+            for (uint32_t k = 0; k < h.len; k++) {
+                assert_int_equal(b->payload[k], (uint8_t)(got + k));
+            }
+            got += h.len;
+            assert_true(count < 1024);
+            ends[(first + count++) % 1024] = c.rx_cnt;
+            assert_true((count + 1) * 576 + (c.rx_cnt - c.fwd_cnt) <= c.buf_alloc);
+        }
+        guest_post(&b->g, GUEST_QUEUE);
+        if (i % 997 == 0) { /* a slow reader */
+            for (unsigned k = 0; k < 600 && count > 0; k++, count--) {
+                c.fwd_cnt = ends[first++ % 1024];
+            }
+            assert_true(guest_say(&c, UPDATE, 0));
+        }
+        bed_kick(b);
+    }
+    for (unsigned k = 0; k < 10 && got < 100000; k++) {
+        c.fwd_cnt = c.rx_cnt;
+        count = 0;
+        assert_true(guest_say(&c, UPDATE, 0));
+        bed_kick(b);
+        got += (uint32_t)bed_pump(b, &c);
+    }
+    assert_int_equal(got, 100000);
+    uvm__stream_reset(s);
+}
+
+static void a_starved_stream_asks_ever_more_rarely(void **state) {
+    struct bed *b = *state;
+    struct guest_conn c = bed_guest_conn(b, BED_GUEST_PORT);
+    c.buf_alloc = 100;
+    struct uvm__stream *s = bed_accept(b, &c);
+    static uint8_t data[200];
+    assert_int_equal(uvm__stream_write(s, data, sizeof data), sizeof data);
+    bed_turn(b);
+    assert_int_equal(bed_expect(b, &c, RW).len, 100);
+    bed_expect(b, &c, CREDIT_REQUEST);
+    unsigned asked = 0;
+    for (unsigned i = 0; i < 600; i++) { /* a minute */
+        bed_advance(b, 100);
+        struct guest_header h;
+        while (guest_take(&b->g, &h, NULL)) {
+            assert_int_equal(h.op, CREDIT_REQUEST);
+            asked++;
+        }
+        guest_post(&b->g, GUEST_QUEUE);
+    }
+    assert_in_range(asked, 15, 30);
+    c.fwd_cnt = 100;
+    assert_true(guest_say(&c, UPDATE, 0));
+    bed_kick(b);
+    assert_int_equal(bed_expect(b, &c, RW).len, 100);
+    bed_advance(b, 60000);
+    bed_expect_nothing(b);
+    uvm__stream_reset(s);
+}
+
+static void close_waits_for_what_was_accepted(void **state) {
+    struct bed *b = *state;
+    struct guest_conn c = bed_guest_conn(b, BED_GUEST_PORT);
+    c.buf_alloc = 1000;
+    struct uvm__stream *s = bed_accept(b, &c);
+    static uint8_t data[60000];
+    static uint8_t more[300000];
+    assert_int_equal(uvm__stream_write(s, data, sizeof data), sizeof data);
+    uvm__stream_close(s);
+    /* Meanwhile the guest talks on: nobody reads it, but it must not block on that. */
+    size_t got = 0;
+    size_t said = 0;
+    bool ended = false;
+    for (unsigned i = 0; i < 200 && !ended; i++) {
+        bed_turn(b);
+        struct guest_header h;
+        while (guest_take(&b->g, &h, b->payload)) {
+            guest_book(&c, &h);
+            got += h.op == RW ? h.len : 0;
+            if (h.op == SHUTDOWN) {
+                assert_int_equal(h.flags, 3);
+                assert_int_equal(got, sizeof data);
+                ended = true;
+            }
+        }
+        guest_post(&b->g, GUEST_QUEUE);
+        c.fwd_cnt = c.rx_cnt;
+        said += guest_write(&c, more, sizeof more - said);
+        assert_true(guest_say(&c, UPDATE, 0));
+        bed_kick(b);
+    }
+    assert_true(ended);
+    assert_int_equal(said, sizeof more);
+}
+
+static void windows_share_the_vms_memory(void **state) {
+    struct bed *b = *state;
+    static struct guest_conn conns[UVM__STREAMS_MAX + 1];
+    static struct uvm__stream *streams[UVM__STREAMS_MAX];
+    uint64_t promised = 0;
+    for (unsigned i = 0; i < UVM__STREAMS_MAX; i++) {
+        conns[i] = bed_guest_conn(b, 10000 + i);
+        streams[i] = bed_accept(b, &conns[i]);
+        assert_true(conns[i].peer_alloc >= UVM__VSOCK_WINDOW_MIN && conns[i].peer_alloc <= W);
+        promised += conns[i].peer_alloc;
+    }
+    assert_int_equal(conns[0].peer_alloc, W);
+    assert_true(promised <= UVM__STREAMS_BYTES_MAX);
+    struct guest_conn *beyond = &conns[UVM__STREAMS_MAX];
+    *beyond = bed_guest_conn(b, 9);
+    assert_true(guest_say(beyond, REQUEST, 0));
+    bed_kick(b);
+    bed_expect(b, beyond, RST);
+    b->op = NULL;
+    assert_int_equal(uvm__hvsock_connect(&b->v.hvsock, 1, NULL, bed_on_done, b, NULL), 0);
+    bed_turn(b);
+    assert_int_equal(b->code, UVM_E_LIMIT);
+    assert_int_equal(b->v.stats.streams_peak, UVM__STREAMS_MAX);
+    for (unsigned i = 0; i < UVM__STREAMS_MAX; i++) {
+        uvm__stream_reset(streams[i]);
+        bed_turn(b);
+        bed_expect(b, &conns[i], RST);
+    }
+    assert_int_equal(b->v.stats.streams, 0);
+    assert_int_equal(b->v.window_extra, 0);
+}
+
+static void streams_outlive_the_device(void **state) {
+    (void)state;
+    struct uvm__virtio_vsock_params none = {0};
+    struct bed *b = bed_open(&none);
+    bed_start(b);
+    struct guest_conn c = bed_guest_conn(b, BED_GUEST_PORT);
+    struct uvm__stream *s = bed_accept(b, &c);
+    static uint8_t data[20000];
+    assert_int_equal(guest_write(&c, data, sizeof data), sizeof data);
+    bed_kick(b);
+    uvm_op *op = NULL;
+    assert_int_equal(uvm__hvsock_connect(&b->v.hvsock, 1, NULL, bed_on_done, b, &op), 0);
+    bed_turn(b);
+    bed_stop(b);
+    uvm__virtio_vsock_deinit(&b->v);
+    bed_turn(b);
+    assert_int_equal(b->code, UVM_E_CLOSED);
+    assert_int_equal(read_all(s, 1 << 20), sizeof data);
+    assert_int_equal(read_all(s, 1), -UVM_E_CLOSED);
+    uvm__stream_close(s);
+    uvm_op_unref(op);
+    struct uvm__virtio_vsock_params again = b->v.params;
+    assert_int_equal(uvm__virtio_vsock_init(&b->v, b->engine, &again), 0);
+    bed_close(b);
+}
+
+static void round_robin_serves_all_streams_alike(void **state) {
+    struct bed *b = *state;
+    enum { N = 8 };
+    struct guest_conn conns[N];
+    struct uvm__stream *streams[N];
+    static uint8_t data[UVM__VSOCK_PAYLOAD_MAX];
+    uint32_t got[N] = {0};
+    for (unsigned i = 0; i < N; i++) {
+        conns[i] = bed_guest_conn(b, 100 + i);
+        streams[i] = bed_accept(b, &conns[i]);
+    }
+    for (unsigned i = 0; i < N; i++) {
+        (void)uvm__stream_write(streams[i], data, sizeof data);
+    }
+    bed_turn(b); /* as far as the guest's buffers go */
+    struct guest_header h;
+    while (guest_take(&b->g, &h, b->payload)) {
+        assert_int_equal(h.op, RW);
+        got[h.dst_port - 100] += h.len;
+    }
+    for (unsigned i = 0; i < N; i++) {
+        assert_in_range(got[i], 15 * 3732, 17 * 3732);
+        uvm__stream_reset(streams[i]);
+    }
+}
+
+int main(void) {
+#define CASE(f) cmocka_unit_test_setup_teardown(f, bed_setup, bed_teardown)
+    const struct CMUnitTest tests[] = {
+        CASE(g1_nobody_listens),
+        CASE(g2_a_whole_life),
+        CASE(g3_g4_the_window_stops_the_guest_and_opens_again),
+        CASE(updates_come_at_every_quarter),
+        CASE(g5_data_never_exceeds_the_guests_window),
+        CASE(g6_host_dials_guest),
+        CASE(g7_dials_that_fail),
+        CASE(g8_half_close_both_ways),
+        CASE(g9_shutdown_hints_add_up),
+        CASE(g10_g11_closing_is_bounded_but_not_while_stopped),
+        CASE(g11_a_pause_in_mid_transfer_loses_nothing),
+        CASE(g12_a_reset_guest_starts_clean),
+        cmocka_unit_test(g14_no_wake_up_is_lost),
+        cmocka_unit_test(g15_counters_wrap),
+        CASE(small_writes_do_not_drown_the_guest),
+        CASE(a_starved_stream_asks_ever_more_rarely),
+        CASE(close_waits_for_what_was_accepted),
+        CASE(windows_share_the_vms_memory),
+        cmocka_unit_test(streams_outlive_the_device),
+        CASE(round_robin_serves_all_streams_alike),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
