@@ -9,6 +9,7 @@
 #include "async/alloc.h"
 #include "async/check.h"
 #include "async/child.h"
+#include "cmd/gcs/gcs.h"
 
 struct late {
     struct gcs_agent *agent;
@@ -39,19 +40,22 @@ static void on_exit_of_child(struct uvm__child *c, int status, void *arg) {
 
     (void)uvm__child_stderr(c, said, sizeof said);
     uvm__child_status_text(status, text, sizeof text);
-    GCS_LOG(&l->agent->log, status == 0 ? UVM_LOG_INFO : UVM_LOG_WARN, "late modules loaded",
+    GCS_LOG(&l->agent->log, status == 0 ? UVM_LOG_INFO : UVM_LOG_WARN,
+            status == 0 ? "late modules loaded" : "late modules: not all loaded",
             GCS_TEXT("status", text), GCS_TEXT("stderr", said));
     uvm__child_close(c, on_closed, l);
 }
 
 void gcs_late_start(struct gcs_agent *a) {
     static const char *const argv[] = {"/bin/gcs-modules", "modules.late", NULL};
+    static const char *const env[] = {UVM__INIT_MARKER "=1", NULL}; /* it asks where it is, too */
     static const char *const options[] = {"--setsid", "--deathsig", "9", NULL};
     struct late *l = uvm__zalloc(a->engine, sizeof *l);
     const struct uvm__child_params params = {
         .launch_path = GCS_LAUNCH_PATH,
         .name = "gcs-modules",
         .argv = argv,
+        .envp = env,
         .launch_args = options,
         .capture_stderr = true,
         .on_started = on_started,
