@@ -83,11 +83,11 @@ uvm_error *uvm__rpc_send(struct uvm__rpc *rpc, uvm_op *op) {
     if (b->stream == NULL) {
         return uvm__bridge_lost_error(b);
     }
-    if (b->queue_count + b->calls.count >= UVM__RPC_PENDING_MAX) {
+    if (!rpc->exempt && b->queue_count + b->calls.count >= UVM__RPC_PENDING_MAX) {
         return uvm__error(b->engine, UVM_E_LIMIT, 0, "%s: %u calls wait for the guest (%u allowed)",
                           b->name, b->queue_count + b->calls.count, UVM__RPC_PENDING_MAX);
     }
-    if (b->queue_bytes + rpc->frame.len > UVM__BRIDGE_OUT_BYTES_MAX) {
+    if (!rpc->exempt && b->queue_bytes + rpc->frame.len > UVM__BRIDGE_OUT_BYTES_MAX) {
         return uvm__error(b->engine, UVM_E_LIMIT, 0,
                           "%s: the guest does not read: %zu bytes of requests wait (%u allowed)",
                           b->name, b->queue_bytes, UVM__BRIDGE_OUT_BYTES_MAX);

@@ -29,6 +29,7 @@ struct uvm__rpc {
     size_t written;
     enum uvm__message msg;
     enum uvm__rpc_state state;
+    bool exempt; /* from the limits: part of an undo, or of what a commit promised */
     /* The whole frame has left: from here on there may be an effect. May be NULL. */
     void (*on_sent)(struct uvm__rpc *rpc);
     /* Once per send that was accepted and not withdrawn: `reply`, or NULL with `err` (connection lost).

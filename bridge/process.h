@@ -71,7 +71,8 @@ struct uvm__process_params {
  * when the guest did not connect the streams within UVM__ACCEPT_STDIO_MS. */
 int uvm__process_exec(struct uvm__bridge *b, const struct uvm__process_params *params,
                       uvm_scope *scope, uvm_done_fn on_done, void *arg, uvm_op **ret_op);
-/* After success, inside or after on_done; the same pointer each time, until close. */
+/* Takes the process out of a successful exec, inside or after on_done: from here on bytes move and
+ * events come. NULL when taken already. One that nobody took is let go when the op is freed. */
 struct uvm__process *uvm__process_exec_result(uvm_op *op);
 /* How a failed exec did not start; step NONE when the agent did not say. */
 struct uvm__msg_start uvm__process_exec_failure(uvm_op *op);
@@ -82,8 +83,8 @@ bool uvm__process_exited(const struct uvm__process *p); /* its exit code is know
 /* CALLBACK stdin: bytes accepted, perhaps fewer; -UVM_E_AGAIN (on_writable will run);
  * -UVM_E_CLOSED. */
 ssize_t uvm__process_write(struct uvm__process *p, const void *data, size_t bytes);
-void uvm__process_close_stdin(
-    struct uvm__process *p); /* half-close; also stops an FD relay. Idempotent */
+/* Half-close, behind what was accepted; also ends an FD relay. Idempotent. */
+void uvm__process_close_stdin(struct uvm__process *p);
 void uvm__process_resume(struct uvm__process *p, enum uvm__stdio which);
 
 /* As uvm__bridge_signal() and uvm__bridge_resize() of its pid; results by
