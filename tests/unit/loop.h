@@ -77,21 +77,24 @@ static inline void loop_on_late(uv_timer_t *timer) {
     ((struct loop_kit *)timer->data)->late = true;
 }
 
-/* Runs the loop until *done, or fails after LOOP_LATE_MS. */
-static inline void loop_until(struct loop_kit *k, const bool *done) {
+/* Runs the loop until *done, or fails after `ms`. */
+static inline void loop_until_ms(struct loop_kit *k, const bool *done, uint64_t ms) {
     uv_timer_t timer;
     uv_timer_init(&k->loop, &timer);
     timer.data = k;
     k->late = false;
-    uv_timer_start(&timer, loop_on_late, LOOP_LATE_MS, 0);
+    uv_timer_start(&timer, loop_on_late, ms, 0);
     while (!*done && !k->late) {
         uv_run(&k->loop, UV_RUN_ONCE);
     }
     uv_close((uv_handle_t *)&timer, NULL);
     uv_run(&k->loop, UV_RUN_NOWAIT);
     if (!*done) {
-        fail_msg("nothing happened for %u ms", LOOP_LATE_MS);
+        fail_msg("nothing happened for %u ms", (unsigned)ms);
     }
+}
+static inline void loop_until(struct loop_kit *k, const bool *done) {
+    loop_until_ms(k, done, LOOP_LATE_MS);
 }
 
 /* What is ready now, and what follows from it at once. */
