@@ -2,6 +2,7 @@
  * cleanup.h — scope-bound release and explicit hand-over of descriptors and pointers.
  */
 #pragma once
+#include <fcntl.h>
 #include <unistd.h>
 
 static inline void uvm__close_fd(int *fd) {
@@ -25,3 +26,8 @@ static inline void uvm__close_fd(int *fd) {
         (p) = NULL;                                                                                \
         uvm__taken_ptr;                                                                            \
     })
+
+/* A CLOEXEC duplicate; negative: not a descriptor, or none left. */
+static inline int uvm__dup_fd(int fd) {
+    return fcntl(fd, F_DUPFD_CLOEXEC, 3);
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT
+ * close.c — the end of a VM as an object: nothing left running, nobody left waiting, then one callback.
+ *
+ * Operations are cancelled first, so that each says so; then the system is closed at once, since what
+ * their undo would take back in the guest goes with it. A boot in flight closes the system itself. The
+ * callback comes when every on_done has run, the system is gone and no undo is under way: from then on
+ * only memory is left, held by whoever still holds an operation, a scope or a process.
+ */
+#include "async/cleanup.h"
+#include "uvm/vm_int.h"
+
+#define TURNS_MAX 1000u /* of the ready queue, once nothing but it is waited for */
+
+static void on_system_closed(void *arg) {
+    uvm_vm *vm = arg;
+    vm->system = NULL;
+    vm->system_closing = false;
+    bool lives =
+        vm->state == UVM_VM_RUNNING || vm->state == UVM_VM_PAUSED || vm->state == UVM_VM_STOPPING;
+    if (lives && !vm->vmm_ended) {
+        uvm__vm_exit_on_vmm_end(vm, UVM__HCS_EXIT_TERMINATED, "");
+    }
+    uvm__vm_close_turn(vm);
+}
+
+static void finish(uvm_vm *vm) {
+    void (*on_closed)(void *) = vm->on_closed;
+    void *arg = vm->closed_arg;
+    vm->on_closed = NULL;
+    UVM_ASSERT(uvm__list_empty(&vm->exit_waiters));
+    uvm_scope_unref(&vm->scope);
+    uvm_scope_unref(&vm->undo_root);
+    uvm__vm_unref(vm);
+    if (on_closed != NULL) {
+        on_closed(arg);
+    }
+}
+
+static void on_turn(struct uvm__ready *r) {
+    uvm_vm *vm = UVM__CONTAINER_OF(r, uvm_vm, close_ready);
+    if (vm->system != NULL && !vm->system_closing && vm->boot == NULL) {
+        uvm__vm_close_system(vm, on_system_closed, vm);
+        return;
+    }
+    if (vm->system != NULL || !uvm__list_empty(&vm->ops)) {
+        return; /* their ends come back here */
+    }
+    if (!uvm__list_empty(&vm->undo_root.children)) {
+        /* Quarantined undos and orphans end now that the VM is gone, within a few turns. */
+        uvm__scope_fail(&vm->undo_root, UVM__VM_EXITED, NULL);
+        vm->close_turns++;
+        UVM_ASSERT_CMP(vm->close_turns, <, TURNS_MAX);
+        uvm__ready_push(vm->engine, r);
+        return;
+    }
+    finish(vm);
+}
+
+void uvm__vm_close_turn(uvm_vm *vm) {
+    if (vm->closing) {
+        uvm__ready_push(vm->engine, &vm->close_ready);
+    }
+}
+
+void uvm_vm_close(uvm_vm *vm, void (*on_closed)(void *arg), void *arg) {
+    UVM_ASSERT(!vm->closing);
+    vm->closing = true;
+    vm->on_closed = on_closed;
+    vm->closed_arg = arg;
+    vm->on_console = NULL;
+    uvm__ready_init(&vm->close_ready, on_turn);
+    uvm_scope_cancel(&vm->scope);
+    while (!uvm__list_empty(&vm->processes)) {
+        uvm__vm_process_drop(uvm__vm_process_of(vm->processes.next));
+    }
+    uvm__vm_close_turn(vm);
+}

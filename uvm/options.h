@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ * options.h — what a VM shall be: public params and annotations, checked and copied.
+ *
+ * Every bound is checked here, each error names its option ("memory: …"). Files are not touched: the
+ * service opens them. An option that was not given is zero or NULL; document.c knows the defaults.
+ */
+#pragma once
+#include "async/async.h"
+#include "async/error.h"
+#include "async/guid.h"
+#include "uvm/uvm.h"
+
+struct uvm__options {
+    uvm_engine *engine;
+    char id[UVM_GUID_TEXT];
+    char name[UVM_VM_NAME_BYTES_MAX + 1];
+    char *owner, *kernel, *initrd, *append; /* NULL: not given */
+    char *agent_args;                       /* further arguments of the agent; NULL: none */
+    const char *log_level;                  /* a static string; NULL: not given */
+    uint32_t cpus;
+    uint64_t memory_mb;
+    uint64_t cpu_limit, cpu_weight;
+    uint64_t iops_max, bandwidth_max;
+    bool no_overcommit, deferred_commit, cold_discard;
+    uint64_t low_mmio_gap_mb, high_mmio_base_mb, high_mmio_gap_mb;
+    bool no_time_sync;
+    bool vpci; /* keeps the PCI bus in the guest's kernel */
+};
+
+/* On failure `f` says which option and why, and nothing is kept. */
+int uvm__options_read(uvm_engine *e, const struct uvm_vm_params *params, struct uvm__options *ret,
+                      struct uvm__fail *f);
+void uvm__options_deinit(struct uvm__options *o);
+
+/* annotation.c: one "KEY=VALUE". Sets what is not set yet. */
+int uvm__annotation_read(struct uvm__options *o, const char *text, struct uvm__fail *f);
+
+/* Shared by both: an option's text, checked and copied. `take` is replaced. */
+int uvm__options_text(struct uvm__options *o, char **field, const char *option, const char *text,
+                      size_t bytes_max, struct uvm__fail *f);
+int uvm__options_memory(struct uvm__options *o, const char *option, uint64_t mb,
+                        struct uvm__fail *f);
+int uvm__options_cpus(struct uvm__options *o, const char *option, uint64_t cpus,
+                      struct uvm__fail *f);
