@@ -180,33 +180,47 @@ static double now(void) {
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* One command, one line of answer. */
-static void command(FILE *host, const char *line) {
-    unsigned port;
-    unsigned long long number;
-    if (sscanf(line, "refused %u", &port) == 1) {
-        double begin = now();
-        int fd = dial(port);
-        fprintf(host, "%d %d\n", fd < 0 ? errno : 0, (int)((now() - begin) * 1000));
-        close(fd);
-    } else if (sscanf(line, "source %u %llu", &port, &number) == 2) {
+static void refused(FILE *host, unsigned port) {
+    double begin = now();
+    int fd = dial(port);
+    fprintf(host, "%d %d\n", fd < 0 ? errno : 0, (int)((now() - begin) * 1000));
+    close(fd);
+}
+
+static void source_to(FILE *host, unsigned port, uint64_t bytes) {
+    int fd = dial(port);
+    if (fd < 0) {
+        die("dial");
+    }
+    source(fd, bytes);
+    close(fd);
+    fprintf(host, "done\n");
+}
+
+static void connects(FILE *host, unsigned port, uint64_t count) {
+    for (uint64_t i = 0; i < count; i++) {
         int fd = dial(port);
         if (fd < 0) {
             die("dial");
         }
-        source(fd, number);
+        write_all(fd, "x", 1);
         close(fd);
-        fprintf(host, "done\n");
-    } else if (sscanf(line, "connects %u %llu", &port, &number) == 2) {
-        for (unsigned long long i = 0; i < number; i++) {
-            int fd = dial(port);
-            if (fd < 0) {
-                die("dial");
-            }
-            write_all(fd, "x", 1);
-            close(fd);
-        }
-        fprintf(host, "done\n");
+    }
+    fprintf(host, "done\n");
+}
+
+/* One command, VERB PORT [NUMBER], and one line of answer. */
+static void command(FILE *host, const char *line) {
+    size_t verb = strcspn(line, " ");
+    char *end;
+    unsigned port = (unsigned)strtoul(line + verb, &end, 10);
+    uint64_t number = strtoull(end, NULL, 10);
+    if (strncmp(line, "refused", verb) == 0) {
+        refused(host, port);
+    } else if (strncmp(line, "source", verb) == 0) {
+        source_to(host, port, number);
+    } else if (strncmp(line, "connects", verb) == 0) {
+        connects(host, port, number);
     } else {
         fprintf(host, "what?\n");
     }

@@ -9,6 +9,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void *bed_realloc(void *ptr, size_t bytes, void *arg) {
+    struct bed *b = arg;
+    if (b->fail_in > 0 && --b->fail_in == 0) {
+        return NULL;
+    }
+    b->allocations += ptr == NULL;
+    return realloc(ptr, bytes);
+}
+
+static void *bed_malloc(size_t bytes, void *arg) {
+    return bed_realloc(NULL, bytes, arg);
+}
+
+static void bed_free(void *ptr, void *arg) {
+    struct bed *b = arg;
+    b->allocations--;
+    free(ptr);
+}
+
 static void on_interrupt(unsigned queue, void *arg) {
     struct bed *b = arg;
     b->interrupts[queue]++;
@@ -39,7 +58,10 @@ struct bed *bed_open(const struct uvm__virtio_vsock_params *params) {
     struct bed *b = calloc(1, sizeof *b);
     assert_non_null(b);
     guest_open(&b->g);
-    assert_int_equal(uvm__engine_new_virtual(NULL, 3, &b->engine), 0);
+    struct uvm_allocator a = {bed_malloc, bed_realloc, bed_free, b};
+    struct uvm_engine_params ep = UVM_ENGINE_PARAMS_INIT;
+    ep.allocator = &a;
+    assert_int_equal(uvm__engine_new_virtual(&ep, 3, &b->engine), 0);
     uvm__guest_mem_init(&b->mem, b->engine, UINT64_MAX);
     struct uvm__guest_region_desc d = {.bytes = b->g.ram_bytes, .user = 0x7f0000000000};
     struct uvm__fail f;
@@ -63,6 +85,7 @@ void bed_close(struct bed *b) {
     uvm__guest_mem_deinit(&b->mem);
     bed_turn(b);
     uvm__engine_free_virtual(b->engine);
+    assert_int_equal(b->allocations, 0);
     guest_close(&b->g);
     free(b);
 }

@@ -20,6 +20,8 @@ struct bed {
     int done, code;
     uvm_op *op;
     uint8_t payload[65536];
+    long allocations; /* blocks alive */
+    long fail_in;     /* the next allocations until one fails; 0: none fails */
 };
 
 enum { BED_PORT = 109, BED_GUEST_PORT = 4000 };
