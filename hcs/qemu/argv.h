@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT
+ * argv.h — from a document to QEMU's command line, by tables.
+ */
+#pragma once
+#include "async/async.h"
+#include "async/error.h"
+#include "hcs/doc.h"
+
+#define UVM__QEMU_PROCESSORS_MAX 240u
+#define UVM__QEMU_ROOT_PORTS                                                                       \
+    8u /* each costs 10 ms of boot; the ninth hot-added PCI device has no place */
+#define UVM__QEMU_VPMEM_GIB_MAX 512u
+#define UVM__QEMU_ARGS_MAX 96u
+
+/* Where the child finds its descriptors. Each is inherited; QEMU gets no other. */
+enum uvm__qemu_fd {
+    UVM__QEMU_FD_RAM = 4,
+    UVM__QEMU_FD_KERNEL,
+    UVM__QEMU_FD_INITRD,
+    UVM__QEMU_FD_QMP,
+    UVM__QEMU_FD_CONSOLE,
+    UVM__QEMU_FD_VSOCK,
+    UVM__QEMU_FD_MAX
+};
+
+struct uvm__qemu_argv_params {
+    const char *qemu_path;
+    const char *id; /* GUID: the machine's UUID, also for people who look at processes */
+    const struct uvm__doc *doc;
+    const char *kernel_line;      /* rewritten */
+    uint32_t processors_possible; /* at least the document's count */
+    bool kvm;
+};
+
+/* Owns its strings. */
+struct uvm__argv {
+    uvm_engine *engine;
+    char *args[UVM__QEMU_ARGS_MAX + 1]; /* NULL-terminated */
+    size_t count;
+    int rc; /* the first failure; adding then does nothing */
+};
+
+/* Refuses by name what QEMU cannot honour: -UVM_E_UNSUPPORTED. */
+int uvm__qemu_doc_check(const struct uvm__doc *doc, struct uvm__fail *f);
+
+/* For a document that passed the check. -UVM_E_NOMEM. */
+int uvm__qemu_argv(uvm_engine *e, const struct uvm__qemu_argv_params *params,
+                   struct uvm__argv *ret);
+/* The same command line that only starts firmware which writes one byte (probe.c). */
+int uvm__qemu_probe_argv(uvm_engine *e, const char *qemu_path, bool kvm, struct uvm__argv *ret);
+void uvm__argv_deinit(struct uvm__argv *argv);
+/* Number of the SCSI controller with this GUID in the document, by which QEMU names it. */
+unsigned uvm__qemu_scsi_number(const struct uvm__doc *doc, size_t index);

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT
+ * doc_support.c — what of a well-formed document QEMU cannot honour, by one table.
+ *
+ * A field that is not here is honoured by argv.c, or holds by construction: hvsock security descriptors
+ * (the endpoint is inside the owner's process, so nobody else can bind or connect), overcommit and deferred
+ * commit (guest memory is a memfd, which the kernel fills on touch), virtual PMem and SCSI room.
+ */
+#include "hcs/qemu/argv.h"
+
+#include <string.h>
+
+static bool hot_hint(const struct uvm__doc *d) {
+    return d->vm.topology.memory.enable_hot_hint;
+}
+static bool cold_hint(const struct uvm__doc *d) {
+    return d->vm.topology.memory.enable_cold_hint;
+}
+static bool cold_discard_hint(const struct uvm__doc *d) {
+    return d->vm.topology.memory.enable_cold_discard_hint;
+}
+static bool low_mmio_gap(const struct uvm__doc *d) {
+    return d->vm.topology.memory.low_mmio_gap_in_mb != 0;
+}
+static bool high_mmio_base(const struct uvm__doc *d) {
+    return d->vm.topology.memory.high_mmio_base_in_mb != 0;
+}
+static bool high_mmio_gap(const struct uvm__doc *d) {
+    return d->vm.topology.memory.high_mmio_gap_in_mb != 0;
+}
+static bool slit_type(const struct uvm__doc *d) {
+    return d->vm.topology.memory.slit_type != NULL;
+}
+static bool processor_count(const struct uvm__doc *d) {
+    return d->vm.topology.processor.count > UVM__QEMU_PROCESSORS_MAX;
+}
+static bool processor_limit(const struct uvm__doc *d) {
+    uint64_t limit = d->vm.topology.processor.limit;
+    return limit != 0 && limit != 100000; /* all of every processor is no limit */
+}
+static bool processor_weight(const struct uvm__doc *d) {
+    uint64_t weight = d->vm.topology.processor.weight;
+    return weight != 0 && weight != 100; /* the default */
+}
+static bool processor_reservation(const struct uvm__doc *d) {
+    return d->vm.topology.processor.reservation != 0;
+}
+static bool cpu_group(const struct uvm__doc *d) {
+    return d->vm.topology.processor.cpu_group.present;
+}
+static bool numa_processors(const struct uvm__doc *d) {
+    return d->vm.topology.processor.numa_processors.present;
+}
+static bool numa(const struct uvm__doc *d) {
+    return d->vm.topology.numa.present;
+}
+static bool second_com_port(const struct uvm__doc *d) {
+    for (size_t i = 0; i < d->vm.devices.com_ports_count; i++) {
+        if (d->vm.devices.com_ports[i].number != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+static bool debugger_port(const struct uvm__doc *d) {
+    for (size_t i = 0; i < d->vm.devices.com_ports_count; i++) {
+        if (d->vm.devices.com_ports[i].optimize_for_debugger) {
+            return true;
+        }
+    }
+    return false;
+}
+static bool scsi_attachments(const struct uvm__doc *d) {
+    for (size_t i = 0; i < d->vm.devices.scsi_count; i++) {
+        if (d->vm.devices.scsi[i].attachments_count != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+static bool vpmem_devices(const struct uvm__doc *d) {
+    return d->vm.devices.vpmem.devices_count != 0;
+}
+static bool vpmem_backing(const struct uvm__doc *d) {
+    return d->vm.devices.vpmem.backing != NULL;
+}
+static bool vpmem_space(const struct uvm__doc *d) {
+    const struct uvm__doc_vpmem *v = &d->vm.devices.vpmem;
+    return v->maximum_count != 0 &&
+           v->maximum_size_bytes > ((uint64_t)UVM__QEMU_VPMEM_GIB_MAX << 30) / v->maximum_count;
+}
+static bool disabled_service(const struct uvm__doc *d) {
+    for (size_t i = 0; i < d->vm.devices.hvsocket.config.services_count; i++) {
+        if (d->vm.devices.hvsocket.config.services[i].disabled) {
+            return true;
+        }
+    }
+    return false;
+}
+static bool vpci(const struct uvm__doc *d) {
+    return d->vm.devices.vpci_count != 0;
+}
+static bool iops(const struct uvm__doc *d) {
+    return d->vm.storage_qos.iops_maximum != 0;
+}
+static bool bandwidth(const struct uvm__doc *d) {
+    return d->vm.storage_qos.bandwidth_maximum != 0;
+}
+static bool resource_partition(const struct uvm__doc *d) {
+    return d->vm.resource_partition_id != NULL;
+}
+static bool no_initrd(const struct uvm__doc *d) {
+    return d->vm.chipset.linux_kernel_direct.init_rd_path == NULL;
+}
+static bool outlives_owner(const struct uvm__doc *d) {
+    return !d->terminate_on_last_handle_closed;
+}
+
+#define MEMORY "VirtualMachine.ComputeTopology.Memory."
+#define PROCESSOR "VirtualMachine.ComputeTopology.Processor."
+#define DEVICES "VirtualMachine.Devices."
+
+static const struct {
+    bool (*found)(const struct uvm__doc *doc);
+    const char *path, *why;
+} refusals[] = {
+    {hot_hint, MEMORY "EnableHotHint", "QEMU takes no memory hints"},
+    {cold_hint, MEMORY "EnableColdHint", "QEMU takes no memory hints"},
+    {cold_discard_hint, MEMORY "EnableColdDiscardHint", "QEMU takes no memory hints"},
+    {low_mmio_gap, MEMORY "LowMmioGapInMB", "QEMU lays out its memory map itself"},
+    {high_mmio_base, MEMORY "HighMmioBaseInMB", "QEMU lays out its memory map itself"},
+    {high_mmio_gap, MEMORY "HighMmioGapInMB", "QEMU lays out its memory map itself"},
+    {slit_type, MEMORY "SlitType", "virtual NUMA is not supported on QEMU yet"},
+    {processor_count, PROCESSOR "Count", "QEMU's machine takes at most 240"},
+    {processor_limit, PROCESSOR "Limit", "not supported on QEMU yet (only 100000: no limit)"},
+    {processor_weight, PROCESSOR "Weight", "not supported on QEMU yet (only 100: the default)"},
+    {processor_reservation, PROCESSOR "Reservation", "not supported on QEMU yet"},
+    {cpu_group, PROCESSOR "CpuGroup", "CPU groups are Hyper-V's"},
+    {numa_processors, PROCESSOR "NumaProcessorsSettings",
+     "virtual NUMA is not supported on QEMU yet"},
+    {numa, "VirtualMachine.ComputeTopology.Numa", "virtual NUMA is not supported on QEMU yet"},
+    {second_com_port, DEVICES "ComPorts.1", "only COM1 (\"0\") is supported on QEMU"},
+    {debugger_port, DEVICES "ComPorts.0.OptimizeForDebugger", "not supported on QEMU"},
+    {scsi_attachments, DEVICES "Scsi.Attachments",
+     "not supported at boot on QEMU yet; attach the disk to the running VM"},
+    {vpmem_devices, DEVICES "VirtualPMem.Devices", "not supported at boot on QEMU yet"},
+    {vpmem_backing, DEVICES "VirtualPMem.Backing", "not supported on QEMU"},
+    {vpmem_space, DEVICES "VirtualPMem.MaximumSizeBytes",
+     "times MaximumCount is above the 512 GiB that QEMU is given here"},
+    {disabled_service, DEVICES "HvSocket.HvSocketConfig.ServiceTable",
+     "a service that is Disabled is not supported on QEMU yet"},
+    {vpci, DEVICES "VirtualPci", "not supported at boot on QEMU yet"},
+    {iops, "VirtualMachine.StorageQoS.IopsMaximum", "not supported on QEMU yet"},
+    {bandwidth, "VirtualMachine.StorageQoS.BandwidthMaximum", "not supported on QEMU yet"},
+    {resource_partition, "VirtualMachine.ResourcePartitionId", "resource partitions are Hyper-V's"},
+    {no_initrd, "VirtualMachine.Chipset.LinuxKernelDirect.InitRdPath",
+     "missing; every boot goes through an initrd here"},
+    {outlives_owner, "ShouldTerminateOnLastHandleClosed",
+     "must be true: a VM on QEMU ends with its owner"},
+};
+
+int uvm__qemu_doc_check(const struct uvm__doc *doc, struct uvm__fail *f) {
+    for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
+        if (refusals[i].found(doc)) {
+            return uvm__fail(f, UVM_E_UNSUPPORTED, 0, "%s: %s", refusals[i].path, refusals[i].why);
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT
+ * host.h — what this host has: QEMU's binary, processors, KVM's device, memory for a guest.
+ *
+ * Synchronous and quick: a few small files of /proc and /dev.
+ */
+#pragma once
+#include "async/async.h"
+#include "async/error.h"
+
+#define UVM__QEMU_PROGRAM "qemu-system-x86_64"
+#define UVM__QEMU_PATH_BYTES 1024u
+
+/* `path` NULL: the first executable QEMU of the colon-separated folders of `search`. -UVM_E_HOST. */
+int uvm__host_find_qemu(const char *path, const char *search, char ret[UVM__QEMU_PATH_BYTES],
+                        struct uvm__fail *f);
+
+uint32_t uvm__host_processors(void);
+
+/* Whether the text of /proc/cpuinfo names vmx or svm among the flags. */
+bool uvm__host_cpu_virtualizes(const char *cpuinfo);
+
+/* Whether KVM may be worth a probe for a VMM that runs with our ids, or (dropped) as an unprivileged uid;
+ * then *ret_gid becomes the group that owns the device, if only that may open it. False: `reason` says
+ * why not. */
+bool uvm__host_kvm(bool dropped, uint32_t *ret_gid, char *reason, size_t bytes);
+
+/* The id of this boot of the host; "" when unknown. */
+void uvm__host_boot_id(char ret[40]);
+
+/* A memfd of that size that can neither shrink nor grow any more. -UVM_E_NOMEM, -UVM_E_IO. */
+int uvm__host_ram(uint64_t bytes, int *ret_fd, struct uvm__fail *f);
+/* A sealed memfd with these bytes. */
+int uvm__host_blob(const void *data, size_t bytes, int *ret_fd, struct uvm__fail *f);
