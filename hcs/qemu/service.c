@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT
+ * service.c — the service itself: what its creator chose, and its closing.
+ *
+ * It counts who still uses it (systems whose memory lives, probes that run); closing waits for them, since a
+ * system that nobody took ends by itself in the background.
+ */
+#include "hcs/qemu/qemu_int.h"
+
+#include <string.h>
+
+#include "async/alloc.h"
+#include "async/check.h"
+#include "async/engine.h"
+
+static void on_closed(struct uvm__ready *r) {
+    struct uvm__qemu *q = UVM__CONTAINER_OF(r, struct uvm__qemu, closed);
+    uvm_engine *e = q->base.engine;
+    void (*fn)(void *) = q->on_closed;
+    void *arg = q->closed_arg;
+
+    uvm__free(e, q->qemu_path);
+    uvm__free(e, q->search_path);
+    uvm__free(e, q->launch_path);
+    uvm__free(e, q->cache_dir);
+    uvm__free(e, q);
+    if (fn != NULL) {
+        fn(arg);
+    }
+    uvm__engine_release(e);
+}
+
+static void on_accel_idle(struct uvm__accel *a) {
+    uvm__qemu_unuse(UVM__CONTAINER_OF(a, struct uvm__qemu, accel));
+}
+
+void uvm__qemu_unuse(struct uvm__qemu *q) {
+    UVM_ASSERT(q->users > 0);
+    if (--q->users == 0 && q->closing) {
+        uvm__ready_push(q->base.engine, &q->closed);
+    }
+}
+
+static void close_service(struct uvm__hcs *h, void (*fn)(void *arg), void *arg) {
+    struct uvm__qemu *q = uvm__qemu_of(h);
+
+    UVM_ASSERT(!q->closing);
+    q->closing = true;
+    q->on_closed = fn;
+    q->closed_arg = arg;
+    uvm__engine_hold(h->engine);
+    q->users++;
+    if (uvm__accel_idle(&q->accel, on_accel_idle)) {
+        uvm__qemu_unuse(q);
+    }
+}
+
+static const struct uvm__hcs_ops ops = {
+    .name = "qemu",
+    .create = uvm__qemu_create,
+    .create_result = uvm__qemu_create_result,
+    .start = uvm__qemu_start,
+    .terminate = uvm__qemu_terminate,
+    .pause = uvm__qemu_pause,
+    .resume = uvm__qemu_resume,
+    .properties = uvm__qemu_properties,
+    .close = uvm__qemu_close,
+    .close_service = close_service,
+};
+
+/* A copy, or NULL for NULL; *failed when there is no memory. */
+static char *copy(uvm_engine *e, const char *text, bool *failed) {
+    char *ret = text == NULL ? NULL : uvm__strdup(e, text);
+    *failed = *failed || (text != NULL && ret == NULL);
+    return ret;
+}
+
+int uvm_qemu_service_new(uvm_engine *engine, const struct uvm_qemu_params *params,
+                         struct uvm__hcs **ret_service) {
+    bool failed = false;
+
+    if (params == NULL || params->size != sizeof *params || params->launch_path == NULL ||
+        params->accel < UVM_QEMU_ACCEL_AUTO || params->accel > UVM_QEMU_ACCEL_TCG) {
+        return -UVM_E_INVAL;
+    }
+    if (uvm__engine_loop(engine) == NULL) {
+        return -UVM_E_UNSUPPORTED;
+    }
+    struct uvm__qemu *q = uvm__zalloc(engine, sizeof *q);
+    if (q == NULL) {
+        return -UVM_E_NOMEM;
+    }
+    q->base.ops = &ops;
+    q->base.engine = engine;
+    q->qemu_path = copy(engine, params->qemu_path, &failed);
+    q->search_path = copy(engine, params->search_path, &failed);
+    q->launch_path = copy(engine, params->launch_path, &failed);
+    q->cache_dir = copy(engine, params->cache_dir, &failed);
+    q->drop = params->drop;
+    q->uid_base = params->vmm_uid_base;
+    q->processors_possible = params->processors_possible;
+    uvm__accel_init(&q->accel, engine);
+    q->accel.option = params->accel;
+    q->accel.drop = params->drop;
+    q->accel.uid_base = params->vmm_uid_base;
+    q->accel.launch_path = q->launch_path;
+    q->accel.cache_dir = q->cache_dir;
+    uvm__ready_init(&q->closed, on_closed);
+    if (failed) {
+        uvm__engine_hold(engine);
+        on_closed(&q->closed);
+        return -UVM_E_NOMEM;
+    }
+    *ret_service = &q->base;
+    return 0;
+}
+
+/* ---- what VMs would get ------------------------------------------------------------------- */
+
+struct facts_state {
+    struct uvm__qemu *service;
+    uvm_op *op;
+    struct uvm__accel_wait wait;
+    char qemu_path[UVM__QEMU_PATH_BYTES];
+    char reason[UVM__ACCEL_REASON_BYTES];
+    struct uvm_qemu_facts facts;
+};
+
+static void facts_on_answer(struct uvm__accel_wait *w) {
+    struct facts_state *s = UVM__CONTAINER_OF(w, struct facts_state, wait);
+    const struct uvm__accel *a = &s->service->accel;
+
+    memcpy(s->reason, a->answer.reason, sizeof s->reason);
+    s->facts.accel = a->answer.kvm ? "kvm" : "tcg";
+    s->facts.reason = s->reason;
+    uvm__step_done(s->op, a->option == UVM_QEMU_ACCEL_KVM && !a->answer.kvm
+                              ? uvm__error(a->engine, UVM_E_HOST, 0, "kvm: %s; choose auto or tcg",
+                                           a->answer.reason)
+                              : NULL);
+}
+
+static void facts_run(uvm_op *op, void *state) {
+    struct facts_state *s = state;
+    struct uvm__qemu *q = s->service;
+    struct uvm__uid_lease lease = UVM__UID_LEASE_INIT;
+    struct uvm__fail f = {0};
+
+    s->op = op;
+    int rc = uvm__host_find_qemu(q->qemu_path, q->search_path, s->qemu_path, &f);
+    if (rc == 0) {
+        rc = uvm__uid_lease(q->drop == UVM_QEMU_DROP_NEVER ? UVM__UID_DROP_NEVER
+                                                           : UVM__UID_DROP_AUTO,
+                            q->uid_base, &lease, &f);
+    }
+    if (rc < 0) {
+        uvm__step_done(op, uvm__fail_error(q->base.engine, rc, &f));
+        return;
+    }
+    s->facts.user = lease.note;
+    s->facts.qemu_path = s->qemu_path;
+    uvm__uid_release(&lease);
+    uvm__accel_ask(&q->accel, s->qemu_path, &s->wait);
+}
+
+static void facts_cancel(uvm_op *op, void *state) {
+    struct facts_state *s = state;
+    uvm__accel_forget(&s->service->accel, &s->wait);
+    uvm__step_done(op, uvm__error(uvm__op_engine(op), UVM_E_CANCELED, 0, "given up"));
+}
+
+static int facts_init(uvm_op *op, void *state, const void *params) {
+    struct facts_state *s = state;
+
+    (void)op;
+    s->service = (struct uvm__qemu *)(uintptr_t)params;
+    s->service->users++;
+    s->wait.fn = facts_on_answer;
+    uvm__list_init(&s->wait.link);
+    return 0;
+}
+
+static void facts_deinit(void *state) {
+    struct facts_state *s = state;
+    uvm__qemu_unuse(s->service);
+}
+
+static const struct uvm__step facts_steps[] = {
+    {.name = "accelerator", .run = facts_run, .cancel = facts_cancel}};
+static const struct uvm__saga facts_saga = {
+    .name = "host probe",
+    .steps = facts_steps,
+    .steps_count = 1,
+    .commit_step = 0,
+    .state_bytes = sizeof(struct facts_state),
+    .init = facts_init,
+    .deinit = facts_deinit,
+};
+
+int uvm_qemu_service_probe(struct uvm__hcs *service, uvm_scope *scope, uvm_done_fn on_done,
+                           void *arg, uvm_op **ret_op) {
+    UVM_ASSERT(service->ops == &ops);
+    return uvm__op_start(service->engine, scope, &facts_saga, uvm__qemu_of(service), on_done, arg,
+                         ret_op);
+}
+
+const struct uvm_qemu_facts *uvm_qemu_service_probe_result(uvm_op *op) {
+    UVM_ASSERT(uvm__op_saga(op) == &facts_saga);
+    struct facts_state *s = uvm__op_state(op);
+    return uvm__op_succeeded(op) ? &s->facts : NULL;
+}
