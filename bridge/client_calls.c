@@ -188,24 +188,21 @@ static void call_deinit(void *state) {
 
 static const struct uvm__step steps[] = {{"request", call_run, call_cancel, NULL, false}};
 
-#define SAGA(variable, text)                                                                       \
-    static const struct uvm__saga variable = {                                                     \
-        .name = text,                                                                              \
-        .steps = steps,                                                                            \
-        .steps_count = 1,                                                                          \
-        .state_bytes = sizeof(struct call_state),                                                  \
-        .init = call_init,                                                                         \
-        .deinit = call_deinit,                                                                     \
+#define CALL_SAGA(text)                                                                            \
+    {                                                                                              \
+        .name = (text), .steps = steps, .steps_count = 1,                                          \
+        .state_bytes = sizeof(struct call_state), .init = call_init, .deinit = call_deinit,        \
     }
-SAGA(saga_negotiate, "negotiate");
-SAGA(saga_wait, "process wait");
-SAGA(saga_signal, "process signal");
-SAGA(saga_resize, "process resize");
-SAGA(saga_properties, "guest properties");
-SAGA(saga_stacks, "guest stacks");
-SAGA(saga_modify, "guest modify");
-SAGA(saga_shutdown, "guest shutdown");
-SAGA(saga_heartbeat, "heartbeat");
+static const struct uvm__saga saga_negotiate = CALL_SAGA("negotiate");
+static const struct uvm__saga saga_wait = CALL_SAGA("process wait");
+static const struct uvm__saga saga_signal = CALL_SAGA("process signal");
+static const struct uvm__saga saga_resize = CALL_SAGA("process resize");
+static const struct uvm__saga saga_properties = CALL_SAGA("guest properties");
+static const struct uvm__saga saga_stacks = CALL_SAGA("guest stacks");
+static const struct uvm__saga saga_modify = CALL_SAGA("guest modify");
+static const struct uvm__saga saga_shutdown = CALL_SAGA("guest shutdown");
+static const struct uvm__saga saga_heartbeat = CALL_SAGA("heartbeat");
+#undef CALL_SAGA
 
 /* ---- start -------------------------------------------------------------------------------- */
 

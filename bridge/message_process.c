@@ -10,6 +10,7 @@
 #include "bridge/json_in_int.h"
 #include "bridge/json_out_int.h"
 #include "bridge/message.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -153,12 +154,9 @@ static void measure(struct uvm__json_in *in, const cJSON *body, struct layout *l
 }
 
 static char *put_variable(char *at, const char *key, const char *value) {
-    size_t key_bytes = strlen(key);
-    size_t value_bytes = strlen(value);
-    memcpy(at, key, key_bytes);
-    at[key_bytes] = '=';
-    memcpy(at + key_bytes + 1, value, value_bytes + 1);
-    return at + key_bytes + 1 + value_bytes + 1;
+    size_t bytes = strlen(key) + 1 + strlen(value) + 1;
+    (void)snprintf(at, bytes, "%s=%s", key, value);
+    return at + bytes;
 }
 
 /* "KEY=value" of every member into `text`, then their pointers, sorted and without the overridden, to

@@ -97,12 +97,12 @@ static void pair_send(struct pair *p, uvm_engine *e, const uint8_t *data, size_t
 }
 
 static void send_text(struct pair *p, uvm_engine *e, uint32_t type, uint64_t id, const char *body) {
-    uint8_t frame[512];
+    uint8_t header[UVM__FRAME_HEADER_BYTES];
     size_t n = strlen(body);
     struct uvm__frame_header h = {type, (uint32_t)(UVM__FRAME_HEADER_BYTES + n), id};
-    uvm__frame_header_write(&h, frame);
-    memcpy(frame + UVM__FRAME_HEADER_BYTES, body, n);
-    pair_send(p, e, frame, UVM__FRAME_HEADER_BYTES + n);
+    uvm__frame_header_write(&h, header);
+    pair_send(p, e, header, sizeof header);
+    pair_send(p, e, (const uint8_t *)body, n);
 }
 
 /* ---- the host ----------------------------------------------------------------------------- */

@@ -500,7 +500,7 @@ static void cancel_of_a_call_without_effect_ends_it(void **state) {
     assert_int_equal(uvm__bridge_pending(f.bridge), 2); /* the ids stay taken */
     forget(&o);
     /* An orphan has no time limit; its late answer is swallowed, once. */
-    peer_advance(&f.peer, 2 * UVM__RPC_MS);
+    peer_advance(&f.peer, 2ull * UVM__RPC_MS);
     answer(0x20100601, 1, "{\"Result\":0,\"ExitCode\":0}");
     answer(0x20100901, 2, "{\"Result\":-2147467259}");
     assert_int_equal(f.lost, 0);

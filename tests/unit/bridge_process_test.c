@@ -105,14 +105,14 @@ static void a_reader_that_is_not_ready_is_waited_for(void **state) {
     guest_writes(UVM__STDOUT, "0123456789");
     assert_int_equal(f.output_bytes[0], 4);
     answer(0x20100601, 2, "{\"Result\":0,\"ExitCode\":0}");
-    peer_advance(&f.peer, 100 * UVM__STDIO_IDLE_MS);
+    peer_advance(&f.peer, 100ull * UVM__STDIO_IDLE_MS);
     assert_int_equal(f.exits, 0);
     f.output_room = 3;
     uvm__process_resume(f.process, UVM__STDOUT);
     assert_int_equal(f.output_bytes[0], 4);
     peer_run(&f.peer);
     assert_int_equal(f.output_bytes[0], 7);
-    peer_advance(&f.peer, 100 * UVM__STDIO_IDLE_MS);
+    peer_advance(&f.peer, 100ull * UVM__STDIO_IDLE_MS);
     assert_int_equal(f.exits, 0);
     f.output_room = 100;
     uvm__process_resume(f.process, UVM__STDOUT);

@@ -462,7 +462,7 @@ static void a_host_that_does_not_read_is_not_heard(void **state) {
     enum { REQUESTS = 2000, REQUEST_BYTES = UVM__FRAME_HEADER_BYTES + 14 };
     static const char body[] = "{\"Query\":\"[]\"}";
     static uint8_t wire[REQUESTS * REQUEST_BYTES];
-    for (unsigned i = 0; i < REQUESTS; i++) {
+    for (size_t i = 0; i < REQUESTS; i++) {
         struct uvm__frame_header h = {PROPERTIES, REQUEST_BYTES, i + 1};
         uvm__frame_header_write(&h, wire + i * REQUEST_BYTES);
         memcpy(wire + i * REQUEST_BYTES + UVM__FRAME_HEADER_BYTES, body, sizeof body - 1);
