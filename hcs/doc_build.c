@@ -97,7 +97,7 @@ static int build_map(struct builder *b, const struct uvm__doc_field *row, const 
     for (size_t i = 0; i < count; i++) {
         const void *item = (const char *)items + i * row->type->bytes;
         char number[24];
-        const char *key;
+        const char *key = NULL;
         int rc = item_key(b, row, item, number, &key, path);
 
         if (rc < 0) {
