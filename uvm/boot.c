@@ -63,6 +63,17 @@ static void fail_step(struct boot *b, uvm_error *take_err) {
     uvm_vm *vm = vm_of(b);
     bool sign =
         uvm_error_code(take_err) == UVM_E_CLOSED || uvm_error_code(take_err) == UVM_E_EXITED;
+    if (uvm_error_code(take_err) == UVM_E_UNDO && uvm_error_cause(take_err) != NULL) {
+        /* What nobody answered goes with the system, which our own undo ends. */
+        uvm_error *cause = uvm_error_ref(uvm_error_cause(take_err));
+        uvm_error_unref(take_err);
+        take_err = cause;
+    }
+    if (sign && uvm__scope_reason(uvm__op_scope(b->base.op)) > UVM__VM_EXITED) {
+        uvm_error_unref(take_err); /* the caller's reason is the stronger one: no need to wait */
+        end_step(b, uvm__error(vm->engine, UVM_E_CANCELED, 0, "interrupted"));
+        return;
+    }
     if (!sign || vm->system == NULL) {
         end_step(b, take_err);
         return;

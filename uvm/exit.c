@@ -14,6 +14,9 @@
 
 #define SHOWN_BYTES 4096u /* of console and log in an error */
 
+UVM_STATIC_ASSERT(UVM__AGENT_LOST_MS < UVM__UNDO_MS,
+                  "an undo that the lost agent cannot answer is settled by the VM's end");
+
 /* ---- the reason --------------------------------------------------------------------------- */
 
 static enum uvm_exit_reason reason_of(const uvm_vm *vm) {
@@ -199,11 +202,15 @@ void uvm__vm_exit_on_vmm_end(uvm_vm *vm, enum uvm__hcs_exit cause, const char *d
 static void on_lost_timer(struct uvm__deadline *d) {
     uvm_vm *vm = UVM__CONTAINER_OF(d, uvm_vm, lost_timer);
     UVM_ASSERT(!vm->vmm_ended && vm->system != NULL);
+    int rc = uvm__hcs_terminate(vm->system, uvm__engine_root(vm->engine), NULL, NULL, NULL);
+    if (rc == -UVM_E_NOMEM) {
+        uvm__deadline_set(vm->engine, d, uvm__now_ms(vm->engine) + UVM__MEMORY_RETRY_MS);
+        return;
+    }
     vm->agent_lost = true;
     uvm__ring_note(vm->engine, &vm->ring, "agent lost: the VM is terminated");
     uvm__log(vm->engine, UVM_LOG_WARN, vm->options.name,
              "the agent is gone and the guest goes on without it: terminated");
-    (void)uvm__hcs_terminate(vm->system, uvm__engine_root(vm->engine), NULL, NULL, NULL);
 }
 
 void uvm__vm_exit_on_bridge_lost(uvm_vm *vm, const uvm_error *err) {

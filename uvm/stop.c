@@ -44,26 +44,35 @@ static void wait_cancel(uvm_op *op, void *state) {
 
 /* ---- asking and forcing ------------------------------------------------------------------- */
 
-static void force(uvm_vm *vm) {
+/* -UVM_E_NOMEM: nothing was done. */
+static int force(uvm_vm *vm) {
     if (vm->vmm_ended || vm->system_closing) {
-        return;
+        return 0;
+    }
+    int rc = uvm__hcs_terminate(vm->system, uvm__engine_root(vm->engine), NULL, NULL, NULL);
+    if (rc == -UVM_E_NOMEM) {
+        return rc;
     }
     uvm__ring_note(vm->engine, &vm->ring, "terminate");
-    /* A refusal means that it has ended, which EXITED will say. */
-    (void)uvm__hcs_terminate(vm->system, uvm__engine_root(vm->engine), NULL, NULL, NULL);
+    return 0; /* another refusal means that it has ended, which EXITED will say */
 }
 
 static void on_grace(struct uvm__deadline *d) {
     struct end *n = UVM__CONTAINER_OF(d, struct end, grace);
-    uvm__log(n->base.vm->engine, UVM_LOG_WARN, n->base.vm->options.name,
+    uvm_vm *vm = n->base.vm;
+    if (force(vm) < 0) {
+        uvm__deadline_set(vm->engine, d, uvm__now_ms(vm->engine) + UVM__MEMORY_RETRY_MS);
+        return;
+    }
+    uvm__log(vm->engine, UVM_LOG_WARN, vm->options.name,
              "did not shut down within %u ms: terminated", n->grace_ms);
-    force(n->base.vm);
 }
 
 static void ask_run(uvm_op *op, void *state) {
     struct end *n = end_of(state);
     uvm_vm *vm = n->base.vm;
-    if (uvm__state_next(vm->state, UVM__EV_STOP, &vm->state) < 0) {
+    enum uvm_vm_state next;
+    if (uvm__state_next(vm->state, UVM__EV_STOP, &next) < 0) {
         uvm__step_done(op, uvm__error(vm->engine, UVM_E_STATE, 0, "%s is %s", vm->options.name,
                                       uvm_vm_state_text(vm->state)));
         return;
@@ -78,9 +87,11 @@ static void ask_run(uvm_op *op, void *state) {
     if (heard) {
         uvm__ring_note(vm->engine, &vm->ring, "asked the guest to shut down");
         uvm__deadline_set(vm->engine, &n->grace, uvm__now_ms(vm->engine) + n->grace_ms);
-    } else {
-        force(vm);
+    } else if (force(vm) < 0) {
+        uvm__step_done(op, uvm__error_nomem());
+        return;
     }
+    vm->state = next;
     uvm__step_done(op, NULL);
 }
 
