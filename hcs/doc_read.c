@@ -155,6 +155,7 @@ static int read_map(struct reader *r, const struct uvm__doc_field *row, const cJ
         return rc;
     }
     for (const cJSON *child = node->child; child != NULL; child = child->next, i++) {
+        UVM_ASSERT_CMP(i, <, count);
         struct uvm__doc_path here = {.parent = path, .key = child->string};
         void *item = items + i * row->type->bytes;
 
@@ -186,6 +187,7 @@ static int read_list(struct reader *r, const struct uvm__doc_field *row, const c
         return rc;
     }
     for (const cJSON *child = node->child; child != NULL; child = child->next, i++) {
+        UVM_ASSERT_CMP(i, <, count);
         struct uvm__doc_path here = {.parent = path, .index = i};
         void *item = items + i * item_bytes;
 

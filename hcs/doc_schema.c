@@ -15,28 +15,28 @@
 #define NUMBER_ANY UINT64_MAX
 
 #define STRING(s, member, name, ...)                                                               \
-    { .key = name, .kind = UVM__DOC_STRING, .offset = offsetof(s, member), __VA_ARGS__ }
+    { .key = (name), .kind = UVM__DOC_STRING, .offset = offsetof(s, member), __VA_ARGS__ }
 #define FLAG(s, member, name)                                                                      \
-    { .key = name, .kind = UVM__DOC_BOOL, .offset = offsetof(s, member) }
+    { .key = (name), .kind = UVM__DOC_BOOL, .offset = offsetof(s, member) }
 #define NUMBER(s, member, name, lowest, highest, ...)                                              \
     {                                                                                              \
-        .key = name, .kind = UVM__DOC_U64, .offset = offsetof(s, member), .min = lowest,           \
-        .max = highest, __VA_ARGS__                                                                \
+        .key = (name), .kind = UVM__DOC_U64, .offset = offsetof(s, member), .min = (lowest),       \
+        .max = (highest), __VA_ARGS__                                                              \
     }
 #define OBJECT(s, member, name, row_type, ...)                                                     \
     {                                                                                              \
-        .key = name, .kind = UVM__DOC_OBJECT, .offset = offsetof(s, member), .type = &(row_type),  \
-        __VA_ARGS__                                                                                \
+        .key = (name), .kind = UVM__DOC_OBJECT, .offset = offsetof(s, member),                     \
+        .type = &(row_type), __VA_ARGS__                                                           \
     }
 #define ITEMS(s, member, name, how, row_type, highest)                                             \
     {                                                                                              \
-        .key = name, .kind = how, .offset = offsetof(s, member),                                   \
-        .count_offset = offsetof(s, member##_count), .type = row_type, .max = highest              \
+        .key = (name), .kind = (how), .offset = offsetof(s, member),                               \
+        .count_offset = offsetof(s, member##_count), .type = (row_type), .max = (highest)          \
     }
 #define REFUSED(name, why)                                                                         \
-    { .key = name, .kind = UVM__DOC_REFUSED, .text = why }
+    { .key = (name), .kind = UVM__DOC_REFUSED, .text = (why) }
 #define REQUIRED .required = true
-#define ONE_OF(words) .text = words
+#define ONE_OF(words) .text = (words)
 #define END                                                                                        \
     { .key = NULL }
 

@@ -159,8 +159,8 @@ int uvm__qemu_pause(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_
                     uvm_op **ret_op);
 int uvm__qemu_resume(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
                      uvm_op **ret_op);
-int uvm__qemu_terminate(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
-                        uvm_op **ret_op);
+int uvm__qemu_terminate(struct uvm__hcs_system *base, uvm_scope *scope, uvm_done_fn on_done,
+                        void *arg, uvm_op **ret_op);
 
 /* end.c */
 void uvm__qemu_end_init(struct uvm__qemu_system *s);
@@ -182,4 +182,4 @@ void uvm__qemu_end_text(struct uvm__qemu_system *s, char *buf, size_t bytes);
 void uvm__qemu_on_qmp_event(struct uvm__qmp *q, const char *name, const cJSON *data, void *arg);
 
 /* properties.c */
-const char *uvm__qemu_properties(struct uvm__hcs_system *s);
+const char *uvm__qemu_properties(struct uvm__hcs_system *base);

@@ -425,7 +425,7 @@ static const struct uvm__step query_steps[] = {
     {.name = "reply", .run = execute_run, .cancel = execute_cancel}};
 #define EXECUTE_SAGA(table)                                                                        \
     {                                                                                              \
-        .name = "qmp", .steps = table, .steps_count = 1, .commit_step = 0,                         \
+        .name = "qmp", .steps = (table), .steps_count = 1, .commit_step = 0,                       \
         .state_bytes = sizeof(struct execute), .extra_bytes = execute_extra, .init = execute_init, \
         .deinit = execute_deinit                                                                   \
     }

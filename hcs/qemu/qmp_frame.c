@@ -15,7 +15,7 @@
 void uvm__qmp_frame_init(struct uvm__qmp_frame *frame, uvm_engine *e) {
     *frame = (struct uvm__qmp_frame){.begin = 0};
     /* Room for one line at the limit and one feed behind it. */
-    uvm__buf_init(&frame->in, e, 2u * UVM__QMP_LINE_BYTES_MAX);
+    uvm__buf_init(&frame->in, e, (size_t)2 * UVM__QMP_LINE_BYTES_MAX);
 }
 
 void uvm__qmp_frame_deinit(struct uvm__qmp_frame *frame) {

@@ -116,7 +116,7 @@ static const struct uvm__step start_steps[] = {{.name = "cont", .run = verb_run}
 static const struct uvm__step pause_steps[] = {{.name = "stop", .run = verb_run}};
 #define VERB_SAGA(title, table)                                                                    \
     {                                                                                              \
-        .name = title, .steps = table, .steps_count = 1, .commit_step = 0,                         \
+        .name = (title), .steps = (table), .steps_count = 1, .commit_step = 0,                     \
         .state_bytes = sizeof(struct verb_state), .init = verb_init, .deinit = verb_deinit         \
     }
 static const struct uvm__saga sagas[] = {

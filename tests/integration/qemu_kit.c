@@ -133,6 +133,7 @@ static const struct uvm__doc_com_port com1[1] = {{.named_pipe = "console"}};
 void kit_open(struct kit *k) {
     memset(k, 0, sizeof *k);
     k->console = -1;
+    k->fail_at = -1;
     loop_open(&k->base);
     struct uvm__doc *d = &k->doc;
     d->owner = "qemu_service_test";
@@ -206,7 +207,10 @@ void kit_create(struct kit *k) {
                                              .on_event = on_event,
                                              .arg = k};
     k->created = false;
-    assert_int_equal(uvm__hcs_create(k->service, &p, NULL, on_created, k, &k->create), 0);
+    k->base.fail_at = k->fail_at;
+    k->base.for_good = k->fail_for_good;
+    int rc = uvm__hcs_create(k->service, &p, k->scope, on_created, k, &k->create);
+    assert_true(rc == 0 || (rc == -UVM_E_NOMEM && k->fail_at >= 0));
     uvm__free(k->base.engine, text);
     k->console = pair[0];
     if (pair[1] >= 0) {
@@ -215,6 +219,9 @@ void kit_create(struct kit *k) {
 }
 
 void kit_wait_created(struct kit *k) {
+    if (k->create == NULL) {
+        return;
+    }
     loop_until_ms(&k->base, &k->created, KIT_WAIT_MS);
     k->system = uvm__hcs_create_result(k->service, k->create);
     assert_true((k->system != NULL) == (k->create_code == UVM_OK));
@@ -314,6 +321,7 @@ static void set_true(void *arg) {
 
 void kit_close_system(struct kit *k) {
     k->create = uvm_op_unref(k->create);
+    k->scope = uvm_scope_unref(k->scope);
     if (k->system != NULL) {
         bool closed = false;
         uvm__hcs_close(k->system, set_true, &closed);

@@ -30,8 +30,11 @@ struct kit {
     bool service_closed;
     struct uvm__doc doc; /* a small VM; tests change it before create */
 
-    uvm_op *create;
-    bool created; /* create's op has resolved */
+    uvm_scope *scope; /* of create; NULL: the engine's */
+    long fail_at;     /* allocations of the engine from create on; negative: none fails */
+    bool fail_for_good;
+    uvm_op *create; /* NULL: it did not even start */
+    bool created;   /* create's op has resolved */
     int create_code;
     struct uvm__hcs_system *system;
     int console; /* our end of the guest's COM1; -1: none */

@@ -238,7 +238,8 @@ static void a_copy_is_sealed_and_equal(void **state) {
     for (size_t i = 0; i < bytes; i++) {
         data[i] = (uint8_t)(i * 31 >> 3);
     }
-    memcpy(data, "070701", 6);
+    static const char magic[] = {'0', '7', '0', '7', '0', '1'};
+    memcpy(data, magic, sizeof magic);
     const char *path = path_of("initrd");
     write_file(path, data, bytes, 0600);
     struct uvm__boot_file file = UVM__BOOT_FILE_INIT;
