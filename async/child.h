@@ -22,9 +22,19 @@ struct uvm__child_fd {
     int target; /* in the child: 0, 1, 2, or 4 to UVM__CHILD_TARGET_MAX; each once */
 };
 
+/* A start without the helper, for a child that needs no more than this between fork and exec. It
+ * costs one exec less, and the spawn itself says how the exec went. The descriptors, signals and
+ * environment are as with the helper. */
+struct uvm__child_direct {
+    const char *path; /* what is executed; argv[0] is what the child is told */
+    int folder_fd;    /* its folder, also for a relative path; -1: ours */
+    bool session;     /* leads a session of its own */
+};
+
 struct uvm__child_params {
+    const struct uvm__child_direct *direct; /* NULL: through uvm-launch */
     const char *launch_path; /* uvm-launch; may be a binary of many names ("/proc/self/exe"): its
-                                     * argv[0] is "uvm-launch" whatever the path */
+                              * argv[0] is "uvm-launch" whatever the path */
     const char *name;        /* for messages: "vmm" */
     const char *const *argv; /* NULL-terminated; argv[0] is the program's path */
     const char *const *envp; /* NULL-terminated; NULL: empty environment */
@@ -45,7 +55,7 @@ struct uvm__child_params {
     void *arg;
 };
 
-/* Fails when the helper cannot be started, with the errno in f->sys: -UVM_E_HOST (it is missing or
+/* Fails when the helper (`direct`: the program) cannot be started, with the errno in f->sys: -UVM_E_HOST (it is missing or
  * may not be run), -UVM_E_IO, -UVM_E_NOMEM, -UVM_E_INVAL (also for a descriptor that is not open),
  * -UVM_E_LIMIT; -UVM_E_UNSUPPORTED on an engine without a loop. */
 int uvm__child_spawn(uvm_engine *e, const struct uvm__child_params *params, struct uvm__child **ret,

@@ -57,7 +57,7 @@ struct uvm__child {
     bool asked_to_end; /* SIGTERM or more was sent */
     int status;
     struct uvm__deadline kill_at, drain_until;
-    struct uvm__ready gone;
+    struct uvm__ready gone, begun; /* begun: a direct start has nobody else to tell it later */
     void (*on_closed)(void *arg);
     void *closed_arg;
 };
@@ -149,6 +149,10 @@ static uvm_error *start_error(struct uvm__child *c) {
                                       "%s: %s %s: %s", c->name, name, c->program,
                                       text == NULL ? "unknown error" : text),
                            name);
+}
+
+static void on_begun(struct uvm__ready *r) {
+    advance(UVM__CONTAINER_OF(r, struct uvm__child, begun));
 }
 
 static void tell_start(struct uvm__child *c) {
@@ -306,6 +310,7 @@ void uvm__child_close(struct uvm__child *c, void (*on_closed)(void *arg), void *
     c->closing = true;
     c->on_closed = on_closed;
     c->closed_arg = arg;
+    uvm__ready_cancel(c->engine, &c->begun);
     uvm__deadline_clear(c->engine, &c->kill_at);
     uvm__deadline_clear(c->engine, &c->drain_until);
     close_pipe(c, &c->status_pipe);
@@ -342,7 +347,7 @@ static int prepare(struct uvm__child *c, const struct uvm__child_params *p, stru
     if (rc == 0 && p->capture_stderr) {
         rc = uvm__tail_init(&c->said, c->engine, UVM__VMM_STDERR_BYTES);
     }
-    if (rc == 0) {
+    if (rc == 0 && p->direct == NULL) {
         rc = open_reader(c, &s->status[0], on_status, &c->status_pipe);
     }
     if (rc == 0 && p->capture_stderr) {
@@ -405,6 +410,7 @@ static struct uvm__child *new_child(uvm_engine *e, const struct uvm__child_param
     uvm__deadline_init(&c->kill_at, on_kill);
     uvm__deadline_init(&c->drain_until, on_drain_over);
     uvm__ready_init(&c->gone, on_gone);
+    uvm__ready_init(&c->begun, on_begun);
     uvm__engine_hold(e);
     return c;
 }
@@ -439,6 +445,9 @@ int uvm__child_spawn(uvm_engine *e, const struct uvm__child_params *params, stru
         c->ended = true; /* there is no process */
         uvm__child_close(c, NULL, NULL);
         return rc;
+    }
+    if (params->direct != NULL) {
+        uvm__ready_push(e, &c->begun);
     }
     *ret = c;
     return 0;

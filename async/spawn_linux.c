@@ -8,6 +8,9 @@
  * CLOEXEC, so nothing of this is seen by a process that another thread of the host program starts
  * meanwhile.
  *
+ * A child that needs nothing else (`direct`) is spawned without the helper: posix_spawn itself then
+ * makes the session, changes folder, closes what is above the targets, and says how the exec went.
+ *
  * What the host program itself left open without CLOEXEC between the targets is closed here; what
  * is above them uvm-launch closes with one call (--keep-fds). --parent makes it give up when we are
  * gone by then.
@@ -28,9 +31,14 @@
 
 /* ---- what the child gets ------------------------------------------------------------------ */
 
+/* What is executed first. */
+static const char *program_path(const struct uvm__child_params *p) {
+    return p->direct == NULL ? p->launch_path : p->direct->path;
+}
+
 int uvm__spawn_check(const struct uvm__child_params *p, struct uvm__fail *f) {
     bool taken[UVM__CHILD_TARGET_MAX + 1] = {[UVM__LAUNCH_STATUS_FD] = true};
-    if (p->launch_path == NULL || p->name == NULL || p->argv == NULL || p->argv[0] == NULL) {
+    if (program_path(p) == NULL || p->name == NULL || p->argv == NULL || p->argv[0] == NULL) {
         return uvm__fail(f, UVM_E_INVAL, 0, "child: no helper, name or program");
     }
     if (p->fds_count > UVM__CHILD_FDS_MAX) {
@@ -80,7 +88,7 @@ static int open_pipe(int fds[2]) {
 
 /* Opens what the child gets besides the caller's, and lists all of it. 0 or errno. */
 static int open_fds(struct uvm__spawn *s, const struct uvm__child_params *p) {
-    int err = open_pipe(s->status);
+    int err = p->direct == NULL ? open_pipe(s->status) : 0;
     if (err == 0 && p->capture_stderr) {
         err = open_pipe(s->err);
     }
@@ -97,7 +105,9 @@ static int open_fds(struct uvm__spawn *s, const struct uvm__child_params *p) {
             add_fd(s, captured ? s->err[1] : s->null, target);
         }
     }
-    add_fd(s, s->status[1], UVM__LAUNCH_STATUS_FD);
+    if (p->direct == NULL) {
+        add_fd(s, s->status[1], UVM__LAUNCH_STATUS_FD);
+    }
     for (size_t i = 0; i < p->fds_count; i++) {
         add_fd(s, p->fds[i].fd, p->fds[i].target);
     }
@@ -150,6 +160,9 @@ int uvm__spawn_prepare(uvm_engine *e, const struct uvm__child_params *p, struct 
         return uvm__fail(f, UVM_E_IO, err, "%s: no descriptors for its start: %s", p->name,
                          strerrordesc_np(err));
     }
+    if (p->direct != NULL) {
+        return 0;
+    }
     s->argv = make_argv(e, p, s->target_max);
     if (s->argv == NULL) {
         return uvm__fail(f, UVM_E_NOMEM, 0, "%s: out of memory", p->name);
@@ -191,8 +204,11 @@ static int move_sources(const struct uvm__spawn *s, struct sources *from) {
 }
 
 static int place(const struct uvm__spawn *s, const struct sources *from,
-                 posix_spawn_file_actions_t *actions) {
+                 const struct uvm__child_direct *direct, posix_spawn_file_actions_t *actions) {
     int err = 0;
+    if (direct != NULL && direct->folder_fd >= 0) { /* first, while its number is still its own */
+        err = posix_spawn_file_actions_addfchdir_np(actions, direct->folder_fd);
+    }
     for (size_t i = 0; i < s->fds_count && err == 0; i++) {
         err = posix_spawn_file_actions_adddup2(actions, from->fds[i], s->fds[i].target);
     }
@@ -202,10 +218,14 @@ static int place(const struct uvm__spawn *s, const struct sources *from,
                 posix_spawn_file_actions_addclose(actions, fd); /* no error where it is not open */
         }
     }
+    if (err == 0 && direct != NULL) {
+        err = posix_spawn_file_actions_addclosefrom_np(actions, s->target_max + 1);
+    }
     return err;
 }
 
-static int reset_signals(posix_spawnattr_t *attr) {
+static int set_attributes(posix_spawnattr_t *attr, bool session) {
+    short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
     sigset_t none;
     sigset_t all;
     (void)sigemptyset(&none);
@@ -215,7 +235,7 @@ static int reset_signals(posix_spawnattr_t *attr) {
         err = posix_spawnattr_setsigdefault(attr, &all);
     }
     if (err == 0) {
-        err = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+        err = posix_spawnattr_setflags(attr, session ? (short)(flags | POSIX_SPAWN_SETSID) : flags);
     }
     return err;
 }
@@ -223,6 +243,7 @@ static int reset_signals(posix_spawnattr_t *attr) {
 static int spawn_from(const struct uvm__spawn *s, const struct sources *from,
                       const struct uvm__child_params *p, pid_t *ret_pid) {
     static char *const no_env[] = {NULL};
+    const struct uvm__child_direct *direct = p->direct;
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
     int err = posix_spawn_file_actions_init(&actions);
@@ -231,15 +252,16 @@ static int spawn_from(const struct uvm__spawn *s, const struct sources *from,
     }
     err = posix_spawnattr_init(&attr);
     if (err == 0) {
-        err = place(s, from, &actions);
+        err = place(s, from, direct, &actions);
         if (err == 0) {
-            err = reset_signals(&attr);
+            err = set_attributes(&attr, direct != NULL && direct->session);
         }
         if (err == 0) {
             /* posix_spawn's types lack a const: it does not write to either. */
-            char *const *argv = (char *const *)(uintptr_t)s->argv;
+            char *const *argv =
+                (char *const *)(direct == NULL ? (uintptr_t)s->argv : (uintptr_t)p->argv);
             char *const *env = p->envp == NULL ? no_env : (char *const *)(uintptr_t)p->envp;
-            err = posix_spawn(ret_pid, p->launch_path, &actions, &attr, argv, env);
+            err = posix_spawn(ret_pid, program_path(p), &actions, &attr, argv, env);
         }
         (void)posix_spawnattr_destroy(&attr);
     }
@@ -264,5 +286,5 @@ int uvm__spawn_run(const struct uvm__spawn *s, const struct uvm__child_params *p
     }
     bool missing = err == ENOENT || err == EACCES || err == ENOEXEC;
     return uvm__fail(f, missing ? UVM_E_HOST : UVM_E_IO, err, "%s: cannot start %s: %s", p->name,
-                     p->launch_path, strerrordesc_np(err));
+                     program_path(p), strerrordesc_np(err));
 }
