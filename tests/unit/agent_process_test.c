@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * agent_process_test.c — processes that the real agent starts: streams, environment, failures, signals, waits.
+ * agent_process_test.c — processes that the real agent starts: streams, environment, failures,
+ * signals, waits.
  */
 #include "tests/unit/agent_host.h"
 #include "tests/unit/cm.h"
@@ -78,7 +79,7 @@ static int64_t signal_result(uint32_t pid, const char *options) {
     return result_of(REQ_SIGNAL, body);
 }
 
-/* ---- how a process is started ------------------------------------------------------------------- */
+/* ---- how a process is started ---------------------------------------------------------------- */
 
 static void a_process_gets_what_was_asked_for(void **unused) {
     char out[512];
@@ -214,7 +215,7 @@ static void thirty_two_at_once(void **unused) {
     }
 }
 
-/* ---- how a process is not started ----------------------------------------------------------------- */
+/* ---- how a process is not started ------------------------------------------------------------ */
 
 static void check_failure(const char *parameters, const char *step, int64_t error,
                           const char *words) {
@@ -333,7 +334,7 @@ static void a_user_is_looked_up(void **unused) {
     assert_string_equal(out, "12\n34\n");
 }
 
-/* ---- signals ------------------------------------------------------------------------------------- */
+/* ---- signals --------------------------------------------------------------------------------- */
 
 static void signals_reach_a_process_and_its_end_says_so(void **unused) {
     static const struct {
@@ -396,7 +397,7 @@ static void a_group_signal_takes_the_whole_family(void **unused) {
                  ",\"Options\":{\"Signal\":1,\"UvmGroup\":true}");
 }
 
-/* ---- waits ----------------------------------------------------------------------------------------- */
+/* ---- waits ----------------------------------------------------------------------------------- */
 
 static void everybody_who_waits_is_answered(void **unused) {
     int in = agent_listen(&agent, IN);
