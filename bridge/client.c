@@ -191,7 +191,7 @@ void uvm__bridge_kill(struct uvm__bridge *b, uvm_error *take_cause) {
         uvm_error_unref(take_cause);
         return;
     }
-    uvm__log(b->engine, UVM_LOG_WARN, b->name, "bridge lost: %s", uvm_error_message(take_cause));
+    uvm__log(b->engine, UVM_LOG_INFO, b->name, "bridge lost: %s", uvm_error_message(take_cause));
     uvm__bridge_ref(b);
     end(b, take_cause);
     uvm__ready_push(b->engine, &b->lost_ready);
