@@ -95,7 +95,7 @@ void gcs_handle_modify(struct uvm__server *s, struct uvm__server_request *r, voi
                         length, body, name);
         return;
     }
-    if (row->settings != NULL && !cJSON_IsObject(settings)) {
+    if (row->settings != NULL && !cJSON_IsObject(settings) && !cJSON_IsNull(settings)) {
         gcs_fault_reply(
             r, UVM__HR_INVALID_JSON, GCS_NO_PLACE, NULL,
             "failed to unmarshal JSON in message \"%.*s\": failed to unmarshal settings as "
