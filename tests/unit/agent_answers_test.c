@@ -134,7 +134,8 @@ static void long_requests_get_short_answers(void **unused) {
     agent_negotiate(&agent, false);
     memcpy(body, head, n);
     memset(body + n, '<', sizeof body - n - 3); /* six bytes each in the answer */
-    memcpy(body + sizeof body - 3, "\"}}", 3);
+    body[sizeof body - 3] = '"';
+    body[sizeof body - 2] = body[sizeof body - 1] = '}';
     agent_send(&agent, REQ_MODIFY, 77, body, sizeof body);
     agent_receive(&agent, &r); /* fails above 64 KiB, or when it is no JSON */
     assert_int_equal(r.id, 77);
