@@ -8,16 +8,13 @@
  *
  * What goes wrong shows first as something else: the bridge breaks because the guest panicked, start fails
  * because the VMM was killed. So a step that failed with a lost connection waits for UVM__EXIT_CLASSIFY_MS
- * for the service's word; and whatever the outcome, what_happened() says it in words that name the VM, what
- * did not come, and what to look at.
+ * for the service's word; and explain.c says the outcome in words that name the VM, what did not come, and
+ * what to look at.
  */
 #include "async/cleanup.h"
 #include "uvm/vm_int.h"
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
-
-#define LITTLE_MEMORY_MB 128u /* below it, memory is named among the causes */
 
 struct boot {
     struct uvm__vm_op base;
@@ -84,7 +81,8 @@ static void fail_step(struct boot *b, uvm_error *take_err) {
         return;
     }
     b->failed = take_err;
-    uvm__deadline_set(vm->engine, &b->linger, uvm__now_ms(vm->engine) + 2u * UVM__EXIT_CLASSIFY_MS);
+    uvm__deadline_set(vm->engine, &b->linger,
+                      uvm__now_ms(vm->engine) + (uint64_t)2 * UVM__EXIT_CLASSIFY_MS);
 }
 
 /* The reason that interrupts: only what waits by itself ends here, a child hears of it on its own. */
@@ -252,80 +250,6 @@ void uvm__boot_on_vmm_end(uvm_vm *vm) {
     uvm_error_unref(why);
 }
 
-static const char *const awaited[] = {
-    [UVM__STAGE_CREATE] = "the virtual machine monitor was not ready",
-    [UVM__STAGE_START] = "the virtual machine monitor did not start the guest",
-    [UVM__STAGE_CONTACT] = "the guest did not call in: its kernel or /init is slow, or hangs; "
-                           "see its console",
-    [UVM__STAGE_AGENT] = "the guest's agent did not call in, /init did: the agent is not there, or "
-                         "hangs; see its log",
-    [UVM__STAGE_NEGOTIATE] = "the guest's agent called in and then said nothing",
-    [UVM__STAGE_DONE] = "",
-};
-
-static const char *const ended[] = {
-    [UVM__STAGE_CREATE] = "",
-    [UVM__STAGE_START] = "",
-    [UVM__STAGE_CONTACT] = "; check that kernel and initrd belong together",
-    [UVM__STAGE_AGENT] = "; /init ran, so look at the agent in the initrd",
-    [UVM__STAGE_NEGOTIATE] = "; its agent had called in",
-    [UVM__STAGE_DONE] = "",
-};
-
-static uvm_error *say_ended(uvm_vm *vm) {
-    bool guest = vm->exit == UVM_EXIT_GUEST_PANIC || vm->exit == UVM_EXIT_GUEST_RESET ||
-                 vm->exit == UVM_EXIT_GUEST_SHUTDOWN;
-    char text[UVM__EXIT_TEXT_BYTES];
-    char memory[48] = "";
-    uvm__vm_exit_text(vm, text);
-    if (guest && vm->options.memory_mb < LITTLE_MEMORY_MB) {
-        (void)snprintf(memory, sizeof memory, "; %" PRIu64 " MB of memory may be too little",
-                       vm->options.memory_mb);
-    }
-    return uvm__error(vm->engine, UVM_E_EXITED, 0, "%s: while it booted %s%s%s", vm->options.name,
-                      text, guest ? ended[vm->stage] : "", memory);
-}
-
-/* A message names the VM, once. */
-static uvm_error *named(uvm_vm *vm, const uvm_error *err) {
-    const char *name = vm->options.name;
-    if (strstr(uvm_error_message(err), name) != NULL) {
-        return uvm_error_ref(err);
-    }
-    return uvm__error(vm->engine, uvm_error_code(err), uvm_error_sys(err), "%s: %s", name,
-                      uvm_error_message(err));
-}
-
-/* What did not come, where the operation only knows that it waited or was cut off. */
-static uvm_error *what_happened(uvm_vm *vm, const uvm_error *err) {
-    enum uvm_error_code code = uvm_error_code(err);
-    const uvm_error *cause = uvm_error_cause(err) == NULL ? err : uvm_error_cause(err);
-    switch (code) {
-    case UVM_E_TIMEDOUT:
-        return uvm__error(vm->engine, code, 0, "%s: %s within %.1f s", vm->options.name,
-                          awaited[vm->stage], (double)elapsed_ms(vm) / 1000.0);
-    case UVM_E_EXITED:
-        return vm->vmm_ended ? say_ended(vm) : uvm_error_ref(err);
-    case UVM_E_CLOSED:
-        return uvm__error(vm->engine, code, 0,
-                          "%s: the connection to the guest's agent was lost: %s; is the initrd's "
-                          "agent one for this engine?",
-                          vm->options.name, uvm_error_message(cause));
-    default:
-        return named(vm, err);
-    }
-}
-
-static uvm_error *explain(uvm_vm *vm, const uvm_error *err) {
-    uvm_error *said = what_happened(vm, err);
-    if (said != err) {
-        said = uvm__error_detail(said, uvm_error_detail(err), strlen(uvm_error_detail(err)));
-        said = uvm__error_cause(said, uvm_error_ref(err));
-        said = uvm__error_step(said, uvm_error_step(err));
-    }
-    return uvm__vm_exit_remember(vm, said);
-}
-
 static void next_state(uvm_vm *vm, enum uvm__event ev) {
     int rc = uvm__state_next(vm->state, ev, &vm->state);
     UVM_ASSERT(rc == 0);
@@ -355,7 +279,7 @@ static uvm_error *outcome(struct uvm__vm_op *o, const uvm_error *err) {
         }
         return NULL;
     }
-    uvm_error *said = explain(vm, err);
+    uvm_error *said = uvm__vm_boot_explain(vm, err);
     bool undone = uvm_error_code(err) != UVM_E_UNDO;
     next_state(vm, undone ? UVM__EV_UNBOOTED : UVM__EV_UNDO_FAILED);
     if (undone) {

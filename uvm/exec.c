@@ -10,8 +10,8 @@
 #include <errno.h>
 #include <string.h>
 
-#define STRINGS_MAX 4096u              /* arguments and environment together */
-#define STRING_BYTES_MAX (60u * 1024u) /* a request has 64 KiB */
+#define STRINGS_MAX 4096u                    /* arguments and environment together */
+#define STRING_BYTES_MAX ((size_t)60 * 1024) /* a request has 64 KiB */
 
 struct exec {
     struct uvm__vm_op base;

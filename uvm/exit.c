@@ -127,7 +127,7 @@ uvm_error *uvm__vm_exit_remember(uvm_vm *vm, uvm_error *take_err) {
         return take_err;
     }
     struct uvm__buf b;
-    uvm__buf_init(&b, vm->engine, 4 * SHOWN_BYTES);
+    uvm__buf_init(&b, vm->engine, (size_t)4 * SHOWN_BYTES);
     const char *said = uvm_error_detail(take_err);
     add_part(&b, "details", said, strlen(said) < SHOWN_BYTES ? strlen(said) : SHOWN_BYTES);
     add_tail(&b, "guest console, last lines", &vm->console, scratch);

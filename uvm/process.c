@@ -276,8 +276,8 @@ static void call_run(uvm_op *op, void *state) {
 static const struct uvm__step signal_steps[] = {{"call", call_run, NULL, NULL, true}};
 #define CALL_SAGA(text)                                                                            \
     {                                                                                              \
-        .name = text, .steps = signal_steps, .steps_count = 1, .state_bytes = sizeof(struct call), \
-        .init = call_init, .deinit = call_deinit                                                   \
+        .name = (text), .steps = signal_steps, .steps_count = 1,                                   \
+        .state_bytes = sizeof(struct call), .init = call_init, .deinit = call_deinit               \
     }
 static const struct uvm__saga signal_saga = CALL_SAGA("process signal");
 static const struct uvm__saga resize_saga = CALL_SAGA("process resize");

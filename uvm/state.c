@@ -17,7 +17,7 @@
 #define SD UVM_VM_STOPPED
 #define FA UVM_VM_FAILED
 
-static const signed char table[UVM_VM_STATE_MAX][UVM__EV_MAX] = {
+static const short table[UVM_VM_STATE_MAX][UVM__EV_MAX] = {
     /*                  boot stop wait exec booted unbooted undo-failed paused resumed exited */
     [UVM_VM_CREATED] = {ST, NO, NO, NO, XX, XX, XX, XX, XX, XX},
     [UVM_VM_STARTING] = {NO, NO, NO, NO, RU, CR, FA, ST, ST, ST},
@@ -39,7 +39,7 @@ int uvm__state_next(enum uvm_vm_state from, enum uvm__event ev, enum uvm_vm_stat
 
 const char *uvm__event_text(enum uvm__event ev) {
     static const char *const texts[UVM__EV_MAX] = {
-#define UVM__X(name, text) [UVM__EV_##name] = text,
+#define UVM__X(name, text) [UVM__EV_##name] = (text),
         UVM__EVENT_MAP(UVM__X)
 #undef UVM__X
     };
@@ -48,7 +48,7 @@ const char *uvm__event_text(enum uvm__event ev) {
 
 const char *uvm_vm_state_text(enum uvm_vm_state state) {
     static const char *const texts[UVM_VM_STATE_MAX] = {
-#define UVM__X(name, text) [UVM_VM_##name] = text,
+#define UVM__X(name, text) [UVM_VM_##name] = (text),
         UVM_VM_STATE_MAP(UVM__X)
 #undef UVM__X
     };

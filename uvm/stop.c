@@ -115,7 +115,7 @@ static const struct uvm__step stop_steps[] = {{"ask", ask_run, NULL, NULL, false
                                               {"exit", end_run, NULL, NULL, true}};
 #define SAGA(text, table, count)                                                                   \
     {                                                                                              \
-        .name = text, .steps = table, .steps_count = count, .commit_step = 0,                      \
+        .name = (text), .steps = (table), .steps_count = (count), .commit_step = 0,                \
         .state_bytes = sizeof(struct end), .init = init, .deinit = deinit                          \
     }
 static const struct uvm__saga wait_saga = SAGA("vm wait", wait_steps, 1);

@@ -125,6 +125,9 @@ void uvm__vm_on_event(struct uvm__hcs_system *s, const struct uvm__hcs_event *ev
 void uvm__boot_on_contact(uvm_vm *vm);
 void uvm__boot_on_vmm_end(uvm_vm *vm);
 
+/* explain.c: a boot's error in better words, with what is remembered as its detail. */
+uvm_error *uvm__vm_boot_explain(uvm_vm *vm, const uvm_error *err);
+
 /* exit.c: the end of a VM. */
 void uvm__vm_exit_init(uvm_vm *vm);
 void uvm__vm_exit_wait(uvm_vm *vm, struct uvm__vm_exit_waiter *w,

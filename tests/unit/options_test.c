@@ -296,7 +296,7 @@ static void test_annotations_are_bounded(void **state) {
 static void expect_document(const struct uvm_vm_params *p, const char *want) {
     struct uvm__options o;
     struct uvm__fail f = {0};
-    char *text;
+    char *text = NULL;
     if (build(p, &o, &text, &f) < 0) {
         fail_msg("%s", f.msg);
     }
@@ -391,7 +391,7 @@ static void test_bad_documents(void **state) {
         struct uvm_vm_params p = UVM_VM_PARAMS_INIT;
         struct uvm__options o;
         struct uvm__fail f = {0};
-        char *text;
+        char *text = NULL;
         p.document = rows[i].text;
         p.document_bytes = strlen(rows[i].text);
         int rc = build(&p, &o, &text, &f);
@@ -403,11 +403,11 @@ static void test_bad_documents(void **state) {
 }
 
 static void test_command_line_is_bounded(void **state) {
-    char base[4096];
+    static char base[16384];
     struct uvm_vm_params p = UVM_VM_PARAMS_INIT;
     struct uvm__options o;
     struct uvm__fail f;
-    char *text;
+    char *text = NULL;
     (void)state;
     (void)snprintf(base, sizeof base, DOCUMENT("a", "%s", "128", "1"), xs(1500));
     p.document = base;
@@ -426,9 +426,12 @@ static void test_documents_can_be_read(void **state) {
     struct uvm__options o;
     struct uvm__fail f;
     struct uvm__doc doc;
-    char *text;
+    char *text = NULL;
     (void)state;
-    assert_int_equal(build(&p, &o, &text, &f), 0);
+    if (build(&p, &o, &text, &f) < 0 || text == NULL) {
+        fail_msg("%s", f.msg);
+        return;
+    }
     assert_int_equal(uvm__doc_read(engine, text, strlen(text), &doc, &f), 0);
     assert_string_equal(doc.vm.chipset.linux_kernel_direct.kernel_cmd_line, LINE);
     uvm__doc_deinit(&doc);
