@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * The agent's life. The host listens and the agent dials, for as long as it lives: whatever ends a
- * bridge, a new one is dialled after a pause, while processes and their waits stay (bridge.md
- * §10.3). On stdin and stdout (-use-inouterr) there is only one bridge, and its end is the agent's.
+ * The agent's life. The host listens and the agent dials, for as long as it lives: whatever ends a bridge,
+ * a new one is dialled after a pause, while processes and their waits stay (bridge.md §10.3). On stdin and
+ * stdout (-use-inouterr) there is only one bridge, and its end is the agent's.
  *
- * Quitting has two halves. First everything that could start something is closed and what is under
- * way is told to stop; then, when the last child, terminal and op has reported (the holds), the
- * engine is closed and the loop runs dry. Powering off takes neither: there is nothing to clean up
- * in a machine that is going away.
+ * Quitting has two halves. First everything that could start something is closed and what is under way is
+ * told to stop; then, when the last child, terminal and op has reported (the holds), the engine is closed
+ * and the loop runs dry. Powering off takes neither: there is nothing to clean up in a machine that is
+ * going away.
  */
 #include "cmd/gcs/agent.h"
 
@@ -25,7 +25,7 @@
 
 #define VSOCK_HOST 2u
 
-/* ---- the end --------------------------------------------------------------------------------- */
+/* ---- the end ---------------------------------------------------------------------------------- */
 
 static void on_engine_closed(void *arg) {
     struct gcs_agent *a = arg;
@@ -99,7 +99,7 @@ void gcs_agent_shutdown(struct gcs_agent *a, struct uvm__server_request *take_r)
     }
 }
 
-/* ---- the bridge ------------------------------------------------------------------------------ */
+/* ---- the bridge ---------------------------------------------------------------------------------- */
 
 static void dial(struct gcs_agent *a);
 
@@ -183,8 +183,7 @@ static void on_negotiated(struct uvm__server *s, void *arg) {
     a->negotiated_once = true;
 }
 
-/* stdin and stdout for the bridge alone: whatever still writes to them by mistake writes to
- * nothing. */
+/* stdin and stdout for the bridge alone: whatever still writes to them by mistake writes to nothing. */
 static int attach_inouterr(struct gcs_agent *a) {
     UVM_CLEANUP_FD int in = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
     UVM_CLEANUP_FD int out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
@@ -197,7 +196,7 @@ static int attach_inouterr(struct gcs_agent *a) {
     return attach(a, UVM_TAKE_FD(in), UVM_TAKE_FD(out));
 }
 
-/* ---- the beginning --------------------------------------------------------------------------- */
+/* ---- the beginning ------------------------------------------------------------------------------- */
 
 static int make_engine(struct gcs_agent *a) {
     struct uvm_engine_params params = UVM_ENGINE_PARAMS_INIT;
@@ -205,8 +204,7 @@ static int make_engine(struct gcs_agent *a) {
 
     params.log = gcs_log_engine;
     params.log_arg = &a->log;
-    /* Each op's steps are for those who trace: a dial that is refused ten times a second is not
-     * news. */
+    /* Each op's steps are for those who trace: a dial that is refused ten times a second is not news. */
     params.log_level =
         trace || a->flags.log_level < UVM_LOG_INFO ? a->flags.log_level : UVM_LOG_INFO;
     if (uvm_engine_new(a->loop, &params, &a->engine) < 0) {

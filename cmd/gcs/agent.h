@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * agent.h — the guest agent: one engine, one bridge server, a table of processes.
  *
- * Life: open → dial the host until it answers, again whenever the connection ends → quit. Processes
- * and waits outlive connections. Quitting ends the processes that still run, and with the last of
- * them the loop runs dry; the machine is powered off only under our own /init (machine.h), never
- * elsewhere. Threading: the loop's thread.
+ * Life: open → dial the host until it answers, again whenever the connection ends → quit. Processes and
+ * waits outlive connections. Quitting ends the processes that still run, and with the last of them the loop
+ * runs dry; the machine is powered off only under our own /init (machine.h), never elsewhere.
+ * Threading: the loop's thread.
  */
 #pragma once
 #include "async/engine.h"
@@ -48,8 +48,7 @@ int gcs_agent_run(struct gcs_agent *a, const struct gcs_flags *flags);
 /* Ends the agent with `status`, later. Idempotent: the first status counts. */
 void gcs_agent_quit(struct gcs_agent *a, int status);
 
-/* ShutdownGraceful or -Forced of the UVM: answers, then powers off or, outside our init, quits
- * with 0. */
+/* ShutdownGraceful or -Forced of the UVM: answers, then powers off or, outside our init, quits with 0. */
 void gcs_agent_shutdown(struct gcs_agent *a, struct uvm__server_request *take_r);
 
 /* Something that quitting waits for: an op or a close under way. */

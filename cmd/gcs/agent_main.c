@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The agent as a program. Its whole state is one zeroed object, most of which (the log's queue)
- * costs no memory until it is used. SIGPIPE is ignored, since a host may close any stream at any
- * time; children get it back with their other signals.
+ * The agent as a program. Its whole state is one zeroed object, most of which (the log's queue) costs no
+ * memory until it is used. SIGPIPE is ignored, since a host may close any stream at any time; children get
+ * it back with their other signals.
  */
 #include "cmd/gcs/agent.h"
 #include "cmd/gcs/gcs.h"

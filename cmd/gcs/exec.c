@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * ExecuteProcess for the UVM, as an op of four steps: dial the streams that were asked for, in the
- * order stdin, stdout, stderr (bridge.md §8.4), then start the program. The host listens before it
- * asks, so a refused dial is final. The sockets themselves become the child's descriptors, unless
- * there is a terminal: then they are relayed. How the child is made is launch.c's.
+ * ExecuteProcess for the UVM, as an op of four steps: dial the streams that were asked for, in the order
+ * stdin, stdout, stderr (bridge.md §8.4), then start the program. The host listens before it asks, so a
+ * refused dial is final. The sockets themselves become the child's descriptors, unless there is a terminal:
+ * then they are relayed. How the child is made is launch.c's.
  *
- * There is nothing to undo: descriptors that were not handed on are closed with the op's state, and
- * a child that did not become the program has ended by itself. A failure's words, place and step
- * wait in the state until the op resolves; the answer is sent there and nowhere else.
+ * There is nothing to undo: descriptors that were not handed on are closed with the op's state, and a child
+ * that did not become the program has ended by itself. A failure's words, place and step wait in the state
+ * until the op resolves; the answer is sent there and nowhere else.
  */
 #include "cmd/gcs/exec.h"
 
@@ -36,7 +36,7 @@ void gcs_exec_fail(uvm_op *op, enum uvm__start_step step, int64_t err, struct gc
     uvm__step_done(op, error);
 }
 
-/* ---- streams --------------------------------------------------------------------------------- */
+/* ---- streams ------------------------------------------------------------------------------ */
 
 static void on_dialled(uvm_op *dial, const uvm_error *err, void *arg) {
     uvm_op *op = arg;
@@ -91,7 +91,7 @@ static void run_stderr(uvm_op *op, void *state) {
     dial(op, x, STDERR_FILENO, x->params.err);
 }
 
-/* ---- the op ---------------------------------------------------------------------------------- */
+/* ---- the op ----------------------------------------------------------------------------------- */
 
 static int init(uvm_op *op, void *state, const void *params) {
     (void)op;
@@ -144,7 +144,7 @@ static void on_exec_done(uvm_op *op, const uvm_error *err, void *arg) {
     gcs_fault_reply(x->request, UVM__HR_FAIL, x->place, &x->start, "%s", uvm_error_message(err));
 }
 
-/* ---- the request ----------------------------------------------------------------------------- */
+/* ---- the request ------------------------------------------------------------------------------- */
 
 /* Which argument vector it is; true when there is one of at least one word. */
 static bool command(struct gcs_exec *x, struct uvm__server_request *r) {

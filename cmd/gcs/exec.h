@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * exec.h — the state of one ExecuteProcess, shared by exec.c (the op) and launch_child.c (its last
- * step).
+ * exec.h — the state of one ExecuteProcess, shared by exec.c (the op) and launch_child.c (its last step).
  */
 #pragma once
 #include "async/saga.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Error answers are formatted into memory of their own size, since they may quote a whole request;
- * where that is lacking, the code goes out without words.
+ * Error answers are formatted into memory of their own size, since they may quote a whole request; where
+ * that is lacking, the code goes out without words.
  */
 #include "cmd/gcs/fault.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * flags.h — the agent's command line, in the syntax of Go's flag package.
  *
- * One or two dashes; `-name value` or `-name=value`; a boolean without `=` is true and takes no
- * value; `--` or the first argument without a dash ends the flags. The last of several wins.
+ * One or two dashes; `-name value` or `-name=value`; a boolean without `=` is true and takes no value;
+ * `--` or the first argument without a dash ends the flags. The last of several wins.
  * Sources: bridge.md §1.8 for the reference's flags; `-dial` is ours.
  */
 #pragma once
@@ -30,8 +30,8 @@ struct gcs_flags {
 /* What the program does after reading its flags. */
 enum { GCS_FLAGS_RUN, GCS_FLAGS_HELP };
 
-/* GCS_FLAGS_RUN or GCS_FLAGS_HELP; or -UVM_E_INVAL, and `f` says which argument and why. Strings
- * are borrowed from argv. */
+/* GCS_FLAGS_RUN or GCS_FLAGS_HELP; or -UVM_E_INVAL, and `f` says which argument and why. Strings are
+ * borrowed from argv. */
 int gcs_flags_parse(int argc, char **argv, struct gcs_flags *ret, struct uvm__fail *f);
 
 /* The table of flags for people. */

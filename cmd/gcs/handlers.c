@@ -23,7 +23,7 @@ static bool of_the_uvm(const struct uvm__server_request *r) {
     return strcmp(uvm__server_request_body(r)->base.container_id, UVM__NULL_ID) == 0;
 }
 
-/* ---- processes ------------------------------------------------------------------------------- */
+/* ---- processes ---------------------------------------------------------------------------------- */
 
 static void on_wait(struct uvm__server *s, struct uvm__server_request *r, void *arg) {
     const struct uvm__msg_wait *m = &uvm__server_request_body(r)->wait;
@@ -97,7 +97,7 @@ static void on_resize(struct uvm__server *s, struct uvm__server_request *r, void
     }
 }
 
-/* ---- questions ------------------------------------------------------------------------------- */
+/* ---- questions ----------------------------------------------------------------------------------- */
 
 static void on_properties(struct uvm__server *s, struct uvm__server_request *r, void *arg) {
     const char *query = uvm__server_request_body(r)->properties.query;
@@ -151,7 +151,7 @@ static void on_stacks(struct uvm__server *s, struct uvm__server_request *r, void
     uvm__free(a->engine, text);
 }
 
-/* ---- containers ------------------------------------------------------------------------------ */
+/* ---- containers ----------------------------------------------------------------------------------- */
 
 /* A missing or malformed version counts as 0. */
 static bool schema_old(const cJSON *config) {

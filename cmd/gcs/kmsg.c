@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * /dev/kmsg gives one record a read. Old ones are skipped (seek to the end): the console had them.
- * A record that was overwritten before we read it says EPIPE, which is no end. At most a few
- * records a turn, so that a kernel that babbles does not keep the agent from its work.
+ * /dev/kmsg gives one record a read. Old ones are skipped (seek to the end): the console had them. A record
+ * that was overwritten before we read it says EPIPE, which is no end. At most a few records a turn, so that
+ * a kernel that babbles does not keep the agent from its work.
  */
 #include "cmd/gcs/kmsg.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Loading a module blocks for milliseconds, so a process does it: this binary under the name
- * gcs-modules. It is no process of the host's: not in the table, nobody waits for it, and what it
- * says on stderr goes to the log when it fails.
+ * Loading a module blocks for milliseconds, so a process does it: this binary under the name gcs-modules.
+ * It is no process of the host's: not in the table, nobody waits for it, and what it says on stderr goes to
+ * the log when it fails.
  */
 #include "cmd/gcs/late.h"
 

@@ -4,6 +4,6 @@
 #pragma once
 #include "cmd/gcs/agent.h"
 
-/* Starts `gcs-modules modules.late` as a process, under our own /init only. Its failure is a
- * warning: what a module is missing for says so itself. */
+/* Starts `gcs-modules modules.late` as a process, under our own /init only. Its failure is a warning: what a
+ * module is missing for says so itself. */
 void gcs_late_start(struct gcs_agent *a);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * The last step of an exec: the child, as the leader of a session. With a terminal or another user
- * it is this binary as uvm-launch, which takes the terminal, becomes the user, changes folder, and
- * execs. All others are started directly, which costs one exec less (of three in an emulated
- * guest's time for /bin/true). The program is looked up here, in the agent's PATH and before
- * anything is started, so that "not found" is told apart and argv[0] stays what the host wrote.
+ * The last step of an exec: the child, as the leader of a session. With a terminal or another user it
+ * is this binary as uvm-launch, which takes the terminal, becomes the user, changes folder, and execs.
+ * All others are started directly, which costs one exec less (of three in an emulated guest's time for
+ * /bin/true). The program is looked up here, in the agent's PATH and before anything is started, so
+ * that "not found" is told apart and argv[0] stays what the host wrote.
  *
- * Ownership: the process object belongs to the step until on_started; from then on to the table.
- * The descriptors are closed when the child has its own, or become the relay's.
+ * Ownership: the process object belongs to the step until on_started; from then on to the table. The
+ * descriptors are closed when the child has its own, or become the relay's.
  */
 #include "async/check.h"
 #include "async/cleanup.h"
@@ -54,7 +54,7 @@ static const char *words(int64_t err, char *buf, size_t bytes) {
     return buf;
 }
 
-/* ---- what the child tells -------------------------------------------------------------------- */
+/* ---- what the child tells ---------------------------------------------------------------------- */
 
 static void on_tty_over(struct gcs_tty *t, void *arg) {
     (void)t;
@@ -121,7 +121,7 @@ static void on_started(struct uvm__child *c, const uvm_error *err, void *arg) {
     not_started(op, uvm_error_step(err), uvm_error_sys(err));
 }
 
-/* ---- what it is made of ---------------------------------------------------------------------- */
+/* ---- what it is made of --------------------------------------------------------------------------- */
 
 /* Where the program is, when its name has no slash. False: the step has failed. */
 static bool look_up(uvm_op *op, const struct gcs_exec *x, struct options *o) {
@@ -203,8 +203,8 @@ static bool options(uvm_op *op, const struct gcs_exec *x, struct options *o) {
     return become(op, x, o) && look_up(op, x, o) && (!o->simple || locate(op, x, o));
 }
 
-/* The terminal and its relay, which takes the dialled descriptors. Returns the child's end, or
- * -1 when the step has failed. */
+/* The terminal and its relay, which takes the dialled descriptors. Returns the child's end, or -1 when the
+ * step has failed. */
 static int terminal(uvm_op *op, struct gcs_exec *x, struct gcs_process *p) {
     bool sized = x->control > 0;
     UVM_CLEANUP_FD int slave = -1;
@@ -266,8 +266,7 @@ static int spawn(struct gcs_exec *x, const struct options *o, int slave, struct 
     return uvm__child_spawn(x->agent->engine, &params, &p->child, f);
 }
 
-/* A direct start tells by the spawn itself that the exec failed, or that there was no process to
- * exec. */
+/* A direct start tells by the spawn itself that the exec failed, or that there was no process to exec. */
 static void not_spawned(uvm_op *op, const struct options *o, const struct uvm__fail *f) {
     bool no_process =
         f->sys == 0 || f->sys == EAGAIN || f->sys == ENOMEM || f->sys == EMFILE || f->sys == ENFILE;
@@ -280,8 +279,7 @@ static void not_spawned(uvm_op *op, const struct options *o, const struct uvm__f
     }
 }
 
-/* The process object of the step, with the terminal if there is to be one. NULL: the step has
- * failed. */
+/* The process object of the step, with the terminal if there is to be one. NULL: the step has failed. */
 static struct gcs_process *make_process(uvm_op *op, struct gcs_exec *x, int *ret_slave) {
     struct gcs_process *p = gcs_process_new(x->agent, x->argv[0]);
 

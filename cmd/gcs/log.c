@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * The log's way out: a linear queue over a descriptor that never blocks. A record is formatted on
- * the stack (log_line.c), and either fits into the queue as a whole or is counted as dropped; the
- * queue is written at once as far as the reader takes it, and later when the descriptor is
- * writable.
+ * The log's way out: a linear queue over a descriptor that never blocks. A record is formatted on the
+ * stack (log_line.c), and either fits into the queue as a whole or is counted as dropped; the queue is
+ * written at once as far as the reader takes it, and later when the descriptor is writable.
  *
  * The descriptor: a socket is written with MSG_DONTWAIT; anything else is opened again through
- * /proc/self/fd, because O_NONBLOCK on an inherited description would also hit those who share it
- * (a terminal, a test's pipe). Where that fails the flag is set on the shared one after all: a
- * stalled agent is worse. A regular file cannot be polled and never says EAGAIN.
+ * /proc/self/fd, because O_NONBLOCK on an inherited description would also hit those who share it (a
+ * terminal, a test's pipe). Where that fails the flag is set on the shared one after all: a stalled agent
+ * is worse. A regular file cannot be polled and never says EAGAIN.
  */
 #include "cmd/gcs/log.h"
 

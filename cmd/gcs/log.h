@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * log.h — the agent's log: one line a record, never waiting for whoever reads it.
  *
- * JSON lines carry time (RFC 3339, nanoseconds, UTC), level (logrus' names), msg and further
- * fields; text lines the same as key=value. What the reader does not take is queued up to
- * GCS_LOG_QUEUE_BYTES; beyond that whole records are dropped, counted, and the count is told in a
- * record of its own when there is room again. A reader that went away is no error: the rest is
- * dropped. Threading: the loop's thread. No allocation. Sources: bridge.md §1.5.
+ * JSON lines carry time (RFC 3339, nanoseconds, UTC), level (logrus' names), msg and further fields; text
+ * lines the same as key=value. What the reader does not take is queued up to GCS_LOG_QUEUE_BYTES; beyond
+ * that whole records are dropped, counted, and the count is told in a record of its own when there is
+ * room again. A reader that went away is no error: the rest is dropped.
+ * Threading: the loop's thread. No allocation. Sources: bridge.md §1.5.
  */
 #pragma once
 #include "async/async.h"
@@ -41,8 +41,8 @@ struct gcs_log {
     char data[GCS_LOG_QUEUE_BYTES];
 };
 
-/* Opens the flags' log file, or takes a description of its own of stderr, so that non-blocking
- * writes are nobody else's business. Fails with -UVM_E_IO. Zeroed storage is not needed. */
+/* Opens the flags' log file, or takes a description of its own of stderr, so that non-blocking writes are
+ * nobody else's business. Fails with -UVM_E_IO. Zeroed storage is not needed. */
 int gcs_log_open(struct gcs_log *l, uv_loop_t *loop, const struct gcs_flags *flags,
                  struct uvm__fail *f);
 
@@ -56,6 +56,5 @@ void gcs_log_mute(struct gcs_log *l, bool muted);
 /* The engine's records; `arg` is the log (uvm_log_fn). */
 void gcs_log_engine(const struct uvm_log_record *record, void *arg);
 
-/* Gives the reader a last 200 ms to take what is queued, then closes; the loop must still run
- * once. */
+/* Gives the reader a last 200 ms to take what is queued, then closes; the loop must still run once. */
 void gcs_log_close(struct gcs_log *l);

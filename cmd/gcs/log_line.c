@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Formatting of log records. A line is built front to back in a fixed buffer of which the last
- * bytes are kept back for what must close it, so that cutting needs no second pass: a string stops
- * at the last character that fits together with its closing quote, and a field that would not fit
- * even empty is left out with those behind it.
+ * Formatting of log records. A line is built front to back in a fixed buffer of which the last bytes are
+ * kept back for what must close it, so that cutting needs no second pass: a string stops at the last
+ * character that fits together with its closing quote, and a field that would not fit even empty is left
+ * out with those behind it.
  */
 #include "cmd/gcs/log_line.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A program's folder. The agent looks a program up itself, in its own PATH and as itself, because
- * that is what the reference does: the answer to a start tells "not found" apart before anything
- * was forked. What is found may be gone when the helper execs it; that is then the helper's error.
+ * A program's folder. The agent looks a program up itself, in its own PATH and as itself, because that is
+ * what the reference does: the answer to a start tells "not found" apart before anything was forked.
+ * What is found may be gone when the helper execs it; that is then the helper's error.
  */
 #include "cmd/gcs/lookpath.h"
 

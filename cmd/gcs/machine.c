@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * The machine's switches. They are here and nowhere else, behind an assertion on a fact that was
- * established once at start: the marker of /init and PID 1 being this binary (marker.c), and not
- * being PID 1.
+ * established once at start: the marker of /init and PID 1 being this binary (marker.c), and not being PID 1.
  *
- * Switching off: a file system whose server is gone (a share of a host that is going down) can hold
- * sync() for ever, so a child does it and the power goes off when it is done or its time is over.
+ * Switching off: a file system whose server is gone (a share of a host that is going down) can hold sync()
+ * for ever, so a child does it and the power goes off when it is done or its time is over.
  */
 #include "cmd/gcs/machine.h"
 

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * machine.h — the only door to what belongs to the machine and not to the agent.
  *
- * Everything here asserts that the process runs under our own /init inside a UVM
- * (gcs_agent.inside), so that a mistake elsewhere cannot reboot or change the machine of whoever
- * tries the agent out.
+ * Everything here asserts that the process runs under our own /init inside a UVM (gcs_agent.inside), so
+ * that a mistake elsewhere cannot reboot or change the machine of whoever tries the agent out.
  */
 #pragma once
 #include "async/async.h"
@@ -12,8 +11,7 @@
 /* Under our own /init: uvm__under_our_init() and this process is not PID 1 itself. */
 bool gcs_machine_inside(void);
 
-/* Writes back file systems, at most GCS_SYNC_MS of it, and switches the power off. Does not
- * return. */
+/* Writes back file systems, at most GCS_SYNC_MS of it, and switches the power off. Does not return. */
 _Noreturn void gcs_machine_power_off(bool inside);
 
 /* /proc/sys/kernel/core_pattern. -UVM_E_IO. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * ModifySettings: the checks that come before any device, in the reference's order (bridge.md
- * §9.1): is the resource known, are there settings, whose is it, may it be added, removed or
- * updated. What passes them all is refused in words: no resource is served yet. One row a resource.
+ * ModifySettings: the checks that come before any device, in the reference's order (bridge.md §9.1): is the
+ * resource known, are there settings, whose is it, may it be added, removed or updated. What passes them
+ * all is refused in words: no resource is served yet. One row a resource.
  */
 #include "async/json.h"
 #include "cmd/gcs/agent.h"
@@ -95,7 +95,7 @@ void gcs_handle_modify(struct uvm__server *s, struct uvm__server_request *r, voi
                         length, body, name);
         return;
     }
-    if (row->settings != NULL && !cJSON_IsObject(settings) && !cJSON_IsNull(settings)) {
+    if (row->settings != NULL && !cJSON_IsObject(settings)) {
         gcs_fault_reply(
             r, UVM__HR_INVALID_JSON, GCS_NO_PLACE, NULL,
             "failed to unmarshal JSON in message \"%.*s\": failed to unmarshal settings as "

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * The table of UVM processes. Two things end a process here, in either order: its child is reaped,
- * and its terminal, if it had one, has given everything to the host; ended() runs when both are so
- * and answers all waits at once. With at least one wait answered the entry goes; without, it stays
- * as a small record for the wait to come.
+ * The table of UVM processes. Two things end a process here, in either order: its child is reaped, and its
+ * terminal, if it had one, has given everything to the host; ended() runs when both are so and answers all
+ * waits at once. With at least one wait answered the entry goes; without, it stays as a small record for
+ * the wait to come.
  *
- * Closing a child is asynchronous, so an entry can be GONE from the table and still wait for that;
- * the agent's hold counts these. Memory of a GONE entry is freed by the last close, never earlier.
+ * Closing a child is asynchronous, so an entry can be GONE from the table and still wait for that; the
+ * agent's hold counts these. Memory of a GONE entry is freed by the last close, never earlier.
  */
 #include "cmd/gcs/process.h"
 
@@ -44,7 +44,7 @@ struct gcs_process *gcs_process_new(struct gcs_agent *a, const char *name) {
     return p;
 }
 
-/* ---- waits ----------------------------------------------------------------------------------- */
+/* ---- waits -------------------------------------------------------------------------------- */
 
 static struct uvm__server_request *waiter_free(struct gcs_waiter *w) {
     struct uvm__server_request *r = w->request;
@@ -117,7 +117,7 @@ void gcs_process_wait(struct gcs_process *p, struct uvm__server_request *take_r,
     }
 }
 
-/* ---- the table ------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------ */
 
 struct gcs_process *gcs_process_find(struct gcs_agent *a, uint32_t pid) {
     struct uvm__list *it;
@@ -245,7 +245,7 @@ void gcs_processes_drop(struct gcs_agent *a) {
     UVM_ASSERT(a->running == 0 && a->ended == 0);
 }
 
-/* ---- signals --------------------------------------------------------------------------------- */
+/* ---- signals ---------------------------------------------------------------------------------- */
 
 int gcs_process_signal(struct gcs_process *p, int signo, bool group) {
     pid_t pid = (pid_t)p->pid;
@@ -271,7 +271,7 @@ int gcs_process_signal(struct gcs_process *p, int signo, bool group) {
     return 0;
 }
 
-/* ---- dump ------------------------------------------------------------------------------------ */
+/* ---- dump ---------------------------------------------------------------------------------------- */
 
 static size_t waiters_count(const struct gcs_process *p) {
     const struct uvm__list *it;

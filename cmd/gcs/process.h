@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * process.h — the processes of the UVM that the host started, and who waits for them.
  *
- * Life: starting → running → ended → gone. A process is in the agent's table from the moment it
- * runs; it leaves with the first answered wait (bridge.md §8.7), or, when nobody ever asks, as the
- * oldest of GCS_PROCESSES_MAX ended ones, or when its pid is used again. Exit is known when the
- * child was reaped and, with a terminal, its output went out. A pid is signalled only as long as
- * its child was not reaped.
+ * Life: starting → running → ended → gone. A process is in the agent's table from the moment it runs; it
+ * leaves with the first answered wait (bridge.md §8.7), or, when nobody ever asks, as the oldest of
+ * GCS_PROCESSES_MAX ended ones, or when its pid is used again. Exit is known when the child was reaped and,
+ * with a terminal, its output went out.
+ * A pid is signalled only as long as its child was not reaped.
  */
 #pragma once
 #include "async/child.h"
@@ -38,8 +38,7 @@ void gcs_process_running(struct gcs_process *p);
 /* Child and terminal report here. */
 void gcs_process_reaped(struct gcs_process *p, int status);
 void gcs_process_tty_over(struct gcs_process *p);
-/* Closes its child (killing what runs) and terminal and frees it; waits are answered "no such
- * process". */
+/* Closes its child (killing what runs) and terminal and frees it; waits are answered "no such process". */
 void gcs_process_drop(struct gcs_process *p);
 /* All of them. */
 void gcs_processes_drop(struct gcs_agent *a);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * There is no system call for "everything in this session", so /proc is read. Between reading that
- * a pid is in the session and signalling it, the pid may have ended and been given to another: the
- * pidfd is opened first and the session read again through the same pid, which the pidfd vouches
- * for if it is the session still. Zombies are passed over.
+ * There is no system call for "everything in this session", so /proc is read. Between reading that a pid is
+ * in the session and signalling it, the pid may have ended and been given to another: the pidfd is opened
+ * first and the session read again through the same pid, which the pidfd vouches for if it is the session
+ * still. Zombies are passed over.
  */
 #include "cmd/gcs/session.h"
 

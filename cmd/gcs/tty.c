@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * The relay is two flows over three streams: input stream → master, master → output stream. A flow
- * holds at most one buffer, reads only when that is empty, and so passes the slower side's pace on.
- * All of it happens in pump(), which stream events and the ready queue call; a flow that does not
- * run dry within a few buffers yields and is continued in the next turn, so that `yes` on a
- * terminal leaves the loop to others.
+ * The relay is two flows over three streams: input stream → master, master → output stream. A flow holds at
+ * most one buffer, reads only when that is empty, and so passes the slower side's pace on. All of it happens
+ * in pump(), which stream events and the ready queue call; a flow that does not run dry within a few buffers
+ * yields and is continued in the next turn, so that `yes` on a terminal leaves the loop to others.
  *
- * What ends: input at end of file or when the terminal is gone; output when the terminal is gone
- * and its last bytes were taken, or at once when the host reads no more. The end of output is the
- * end of the relay. Closing the master is what hangs up.
+ * What ends: input at end of file or when the terminal is gone; output when the terminal is gone and its
+ * last bytes were taken, or at once when the host reads no more. The end of output is the end of the
+ * relay. Closing the master is what hangs up.
  */
 #include "cmd/gcs/tty.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Users and groups by name. Both files have the same shape, lines of fields parted by colons, with
- * the name first and the id third; passwd has the login group fourth. A name is looked up first, so
- * that a user who is called "1000" wins over the number; then it is read as a number.
+ * Users and groups by name. Both files have the same shape, lines of fields parted by colons, with the
+ * name first and the id third; passwd has the login group fourth. A name is looked up first, so that a
+ * user who is called "1000" wins over the number; then it is read as a number.
  */
 #include "cmd/gcs/user.h"
 
@@ -32,8 +32,8 @@ static bool number(const char *text, uint32_t *ret) {
     return true;
 }
 
-/* Cuts a line into at most four fields in place; true when it is about `key`: the name, or the
- * id if `by_id`. */
+/* Cuts a line into at most four fields in place; true when it is about `key`: the name, or the id if
+ * `by_id`. */
 static bool match(char *line, const char *key, bool by_id, struct entry *ret) {
     char *fields[4] = {NULL, NULL, NULL, NULL};
     char *rest = line;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * user.h — "name|uid[:group|gid]" to numbers, by /etc/passwd and /etc/group alone.
  *
- * No name service: a static program cannot load its modules, and the guest has none. A user without
- * an explicit group gets the group of its passwd line; a number without a line gets group 0.
+ * No name service: a static program cannot load its modules, and the guest has none. A user without an
+ * explicit group gets the group of its passwd line; a number without a line gets group 0.
  * Source: bridge.md §6.1, User.
  */
 #pragma once
@@ -16,7 +16,7 @@ struct gcs_user {
     uint32_t uid, gid;
 };
 
-/* The files are given by path. -UVM_E_INVAL: empty, too long or not of this form;
- * -UVM_E_NOTFOUND: no such user or group. `f` says which. A missing file is an empty one. */
+/* The files are given by path. -UVM_E_INVAL: empty, too long or not of this form; -UVM_E_NOTFOUND: no
+ * such user or group. `f` says which. A missing file is an empty one. */
 int gcs_user_find(const char *spec, const char *passwd_path, const char *group_path,
                   struct gcs_user *ret, struct uvm__fail *f);

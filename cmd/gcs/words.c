@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Shell words. One pass over the text with a state of three values; each word is written to the
- * block behind the vector as it is read. A word can only shrink, and two words are at least one
- * blank apart, so the block's size is known before: (length / 2 + 2) pointers and length + 1 bytes.
+ * Shell words. One pass over the text with a state of three values; each word is written to the block
+ * behind the vector as it is read. A word can only shrink, and two words are at least one blank apart, so
+ * the block's size is known before: (length / 2 + 2) pointers and length + 1 bytes.
  */
 #include "cmd/gcs/words.h"
 

@@ -20,7 +20,6 @@
 
 #define CHUNK_BYTES 4096u
 #define CHUNKS_PER_TURN 16u
-#define CHUNKS_AT_END 256u /* more than a socket holds */
 
 struct uvm__console {
     uvm_engine *engine;
@@ -58,16 +57,17 @@ static void pass_on(struct uvm__console *c, const char *data, size_t bytes) {
     c->dropped += bytes - done;
 }
 
-static void take_output(struct uvm__console *c, unsigned chunks_max) {
+static void on_output(struct uvm__sock *s, void *arg) {
+    struct uvm__console *c = arg;
     char data[CHUNK_BYTES];
 
-    for (unsigned i = 0; i < chunks_max && !c->closing; i++) {
-        ssize_t n = uvm__sock_recv(c->vmm, data, sizeof data, NULL, NULL);
+    for (unsigned i = 0; i < CHUNKS_PER_TURN && !c->closing; i++) {
+        ssize_t n = uvm__sock_recv(s, data, sizeof data, NULL, NULL);
         if (n == -UVM_E_AGAIN) {
             return;
         }
         if (n <= 0) {
-            uvm__sock_reading(c->vmm, false); /* the VMM is gone; others tell that */
+            uvm__sock_reading(s, false); /* the VMM is gone; others tell that */
             return;
         }
         uvm__tail_write(&c->tail, data, (size_t)n);
@@ -76,15 +76,6 @@ static void take_output(struct uvm__console *c, unsigned chunks_max) {
         }
         c->params.on_output(c, data, (size_t)n, c->params.arg);
     }
-}
-
-static void on_output(struct uvm__sock *s, void *arg) {
-    (void)s;
-    take_output(arg, CHUNKS_PER_TURN);
-}
-
-void uvm__console_drain(struct uvm__console *c) {
-    take_output(c, CHUNKS_AT_END);
 }
 
 /* Moves input until the peer has no more for now, or the guest has not taken what it has. */

@@ -18,8 +18,6 @@ struct uvm__console_params {
 
 int uvm__console_open(uvm_engine *e, const struct uvm__console_params *params,
                       struct uvm__console **ret);
-/* Reads what is there now, for a VMM that has ended: its last words come before its end is told. */
-void uvm__console_drain(struct uvm__console *c);
 /* Copies the newest kept bytes; NUL-terminated; returns the length. */
 size_t uvm__console_tail(const struct uvm__console *c, char *buf, size_t bytes);
 uint64_t uvm__console_bytes(const struct uvm__console *c);   /* ever written by the guest */

@@ -26,9 +26,6 @@ void uvm__qemu_decide(struct uvm__qemu_system *s) {
     if (s->state == UVM__QEMU_ENDED) {
         return;
     }
-    if (s->console != NULL) {
-        uvm__console_drain(s->console); /* its callback may close the system, no more */
-    }
     s->state = UVM__QEMU_ENDED;
     s->exit = uvm__exit_reason(&s->facts);
     s->times.ended_us = uvm__now_us(s->engine);

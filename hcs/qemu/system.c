@@ -222,7 +222,7 @@ void uvm__qemu_on_console(struct uvm__console *c, const void *data, size_t bytes
         .kind = UVM__HCS_EVENT_CONSOLE, .detail = "", .data = data, .bytes = bytes};
 
     (void)c;
-    if (may_tell(s) && s->state != UVM__QEMU_ENDED) { /* the end is the last event */
+    if (may_tell(s)) {
         s->on_event(&s->base, &ev, s->event_arg);
     }
 }

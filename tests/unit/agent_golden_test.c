@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * agent_golden_test.c — the recorded conversations of the reference, replayed to the real agent.
  *
- * tests/golden/bridge-frames.json holds frames as a host sent them and as the reference answered,
- * without the stacks. Each frame is in exactly one of two lists here: replayed, in one of a few
- * conversations, or waiting for the named later work; one that is in neither fails the test. An
- * answer must be the recorded one, field by field and in the same order. Only this may differ: pids
- * (the replay puts its own into what follows), stacks, line numbers, the words behind an HRESULT,
- * and two texts that `free_words` names with the reason.
+ * tests/golden/bridge-frames.json holds frames as a host sent them and as the reference answered, without the
+ * stacks. Each frame is in exactly one of two lists here: replayed, in one of a few conversations, or waiting
+ * for the named later work; one that is in neither fails the test. An answer must be the recorded one, field
+ * by field and in the same order. Only this may differ: pids (the replay puts its own into what follows),
+ * stacks, line numbers, the words behind an HRESULT, and two texts that `free_words` names with the reason.
  */
 #include "async/json.h"
 #include "tests/unit/agent_host.h"
@@ -150,14 +149,13 @@ static const struct {
      "failed creating stdout Connection: failed connecting the VsockConnection: "},
 };
 
-/* The pid that the recording knows nothing of: the wait across a reconnect has no frame for its
- * exec. */
+/* The pid that the recording knows nothing of: the wait across a reconnect has no frame for its exec. */
 #define PID_OF_THE_WAIT 252u
 
 static cJSON *frames;
 static const char *frames_path;
 
-/* ---- the file -------------------------------------------------------------------------------- */
+/* ---- the file ------------------------------------------------------------------------------- */
 
 static int load(void **unused) {
     struct stat st;
@@ -222,7 +220,7 @@ static uint64_t id_of(const cJSON *part) {
     return id;
 }
 
-/* ---- comparing ------------------------------------------------------------------------------- */
+/* ---- comparing --------------------------------------------------------------------------------- */
 
 /* How much of a recorded text must be there: all, or up to and with its HRESULT. */
 static size_t fixed_length(const char *frame, const char *text) {
@@ -309,7 +307,7 @@ static void check(const cJSON *frame, const struct answer *r) {
     }
 }
 
-/* ---- replaying ------------------------------------------------------------------------------- */
+/* ---- replaying ----------------------------------------------------------------------------------- */
 
 struct replay {
     struct agent agent;
@@ -434,7 +432,7 @@ static void replay_all(enum conversation where, const char *const *flags) {
     agent_clean(&p.agent);
 }
 
-/* ---- the tests ------------------------------------------------------------------------------- */
+/* ---- the tests -------------------------------------------------------------------------------------- */
 
 static unsigned listed(const char *name) {
     unsigned count = 0;

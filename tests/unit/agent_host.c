@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The blocking host of agent_host.h. It knows frames and JSON from the protocol's description and
- * takes nothing from the bridge's own codecs, so that a mistake there cannot hide itself; only JSON
- * is read with the engine's reader, which keeps numbers as they were written.
+ * The blocking host of agent_host.h. It knows frames and JSON from the protocol's description and takes
+ * nothing from the bridge's own codecs, so that a mistake there cannot hide itself; only JSON is read with
+ * the engine's reader, which keeps numbers as they were written.
  */
 #include "tests/unit/agent_host.h"
 
@@ -38,7 +38,7 @@ void agent_program(int argc, char **argv) {
     (void)signal(SIGPIPE, SIG_IGN);
 }
 
-/* ---- descriptors ----------------------------------------------------------------------------- */
+/* ---- descriptors ---------------------------------------------------------------------------- */
 
 static bool wait_for(int fd, short events) {
     struct pollfd p = {.fd = fd, .events = events};
@@ -133,7 +133,7 @@ int agent_accept(int take_listener) {
     return fd;
 }
 
-/* ---- the agent's life ------------------------------------------------------------------------ */
+/* ---- the agent's life ----------------------------------------------------------------------- */
 
 static void spawn(struct agent *a, const char *const *argv, int in, int out, int err) {
     posix_spawn_file_actions_t actions;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * agent_host.h — a host for tests of the real agent: starts the binary with its bridge on pipes or
- * on unix sockets, speaks frames to it, and listens where its processes dial.
+ * agent_host.h — a host for tests of the real agent: starts the binary with its bridge on pipes or on unix
+ * sockets, speaks frames to it, and listens where its processes dial.
  *
- * Everything here blocks, within AGENT_MS; what takes longer, or is not as expected, fails the
- * test. An agent is always started with -use-inouterr or -dial unix:, never without: it must not
- * dial this machine's own host.
+ * Everything here blocks, within AGENT_MS; what takes longer, or is not as expected, fails the test. An
+ * agent is always started with -use-inouterr or -dial unix:, never without: it must not dial this
+ * machine's own host.
  */
 #pragma once
 #include <cjson/cJSON.h>
@@ -49,12 +49,11 @@ struct answer {
     cJSON *tree; /* numbers as literals (async/json.h) */
 };
 
-/* The binary under test, from the command line; the first thing that main() calls. "sanitized"
- * says that its size means nothing. */
+/* The binary under test, from the command line; the first thing that main() calls. "sanitized" says that its
+ * size means nothing. */
 void agent_program(int argc, char **argv);
 
-/* `*a` is zero but for what is set before the start. Further flags, NULL-terminated. `inouterr`:
- * bridge on pipes; else on the socket of AGENT_BRIDGE. */
+/* `*a` is zero but for what is set before the start. Further flags, NULL-terminated. `inouterr`: bridge on pipes; else on the socket of AGENT_BRIDGE. */
 void agent_start(struct agent *a, bool inouterr, const char *const *flags);
 #define AGENT_FLAGS(...) ((const char *const[]){__VA_ARGS__, NULL})
 /* The agent dials: waits for it. */
@@ -77,8 +76,7 @@ void agent_receive(struct agent *a, struct answer *ret);
 bool agent_bridge_ended(struct agent *a);
 void answer_free(struct answer *r);
 
-/* Sends a printf body under the next id, and receives its answer, whatever comes first being a
- * failure. */
+/* Sends a printf body under the next id, and receives its answer, whatever comes first being a failure. */
 __attribute__((format(printf, 4, 5))) void agent_call(struct agent *a, struct answer *ret,
                                                       uint32_t type, const char *fmt, ...);
 /* Only sends; returns the id. */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * agent_life_test.c — the real agent's beginning and end, broken hosts, lost bridges, its log, its
- * size.
+ * agent_life_test.c — the real agent's beginning and end, broken hosts, lost bridges, its log, its size.
  */
 #include "tests/unit/agent_host.h"
 #include "tests/unit/cm.h"
@@ -40,7 +39,7 @@ static void start_dialling(void) {
     agent_negotiate(&agent, true);
 }
 
-/* ---- the end --------------------------------------------------------------------------------- */
+/* ---- the end ----------------------------------------------------------------------------------- */
 
 static void the_end_of_stdin_is_success(void **unused) {
     (void)unused;
@@ -91,7 +90,7 @@ static void flags_that_are_none_end_with_2(void **unused) {
     assert_int_equal(WEXITSTATUS(agent_end(&agent)), 2);
 }
 
-/* ---- broken hosts ---------------------------------------------------------------------------- */
+/* ---- broken hosts --------------------------------------------------------------------------------- */
 
 static void broken_frames_end_the_connection(void **unused) {
     static const struct {
@@ -135,7 +134,7 @@ static void a_frame_cut_short_ends_the_connection(void **unused) {
     agent_shutdown(&agent);
 }
 
-/* ---- reconnects ------------------------------------------------------------------------------ */
+/* ---- reconnects ------------------------------------------------------------------------------------ */
 
 static void processes_and_waits_survive_a_lost_bridge(void **unused) {
     struct answer r;
@@ -166,8 +165,8 @@ static void processes_and_waits_survive_a_lost_bridge(void **unused) {
     agent_shutdown(&agent);
 }
 
-/* The process ends while there is no bridge: the answer follows the next negotiation, in the
- * shape that this one grants. */
+/* The process ends while there is no bridge: the answer follows the next negotiation, in the shape that
+ * this one grants. */
 static void an_end_without_a_bridge_is_told_later(void **unused) {
     struct answer r;
     uint64_t id;
@@ -203,10 +202,9 @@ static void an_end_without_a_bridge_is_told_later(void **unused) {
     agent_shutdown(&agent);
 }
 
-/* ---- the log --------------------------------------------------------------------------------- */
+/* ---- the log ------------------------------------------------------------------------------------------ */
 
-/* Nobody reads the log: the agent answers on, drops records, and says how many when there is
- * room. */
+/* Nobody reads the log: the agent answers on, drops records, and says how many when there is room. */
 static void a_log_that_nobody_reads_stalls_nothing(void **unused) {
     static char text[1 << 20];
     struct answer r;
@@ -249,7 +247,7 @@ static void a_log_whose_reader_went_away_is_no_reason_to_end(void **unused) {
     assert_int_equal(agent_end(&agent), 0);
 }
 
-/* ---- how small ------------------------------------------------------------------------------- */
+/* ---- how small -------------------------------------------------------------------------------------- */
 
 static unsigned long status_kib(pid_t pid, const char *key) {
     char path[32], text[4096];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * agent_parts_test.c — what the guest's agent is made of, without an agent: shell words, users,
- * program look-up, flags, log lines, kernel messages, sessions.
+ * agent_parts_test.c — what the guest's agent is made of, without an agent: shell words, users, program
+ * look-up, flags, log lines, kernel messages, sessions.
  */
 #include "async/engine.h"
 #include "async/json.h"
@@ -51,7 +51,7 @@ static void write_file(const char *name, const char *text, mode_t mode) {
     close(fd);
 }
 
-/* ---- words ----------------------------------------------------------------------------------- */
+/* ---- words ---------------------------------------------------------------------------------- */
 
 static void words_are_split_as_a_shell_quotes(void **unused) {
     static const struct {
@@ -102,7 +102,7 @@ static void unfinished_words_are_refused(void **unused) {
     }
 }
 
-/* ---- users ----------------------------------------------------------------------------------- */
+/* ---- users ------------------------------------------------------------------------------------ */
 
 static void users_come_from_the_two_files(void **unused) {
     static const struct {
@@ -165,7 +165,7 @@ static void users_come_from_the_two_files(void **unused) {
     unlink(path[1]);
 }
 
-/* ---- program look-up ------------------------------------------------------------------------- */
+/* ---- program look-up -------------------------------------------------------------------------- */
 
 static void programs_are_found_as_go_finds_them(void **unused) {
     char path[512], ret[64] = "untouched";
@@ -190,7 +190,7 @@ static void programs_are_found_as_go_finds_them(void **unused) {
     rmdir(path_of("dir"));
 }
 
-/* ---- flags ----------------------------------------------------------------------------------- */
+/* ---- flags -------------------------------------------------------------------------------------- */
 
 static int parse(struct gcs_flags *ret, struct uvm__fail *f, const char *const *args) {
     char *argv[16];
@@ -322,7 +322,7 @@ static void cut_log_lines_stay_valid(void **unused) {
     }
 }
 
-/* ---- kernel messages, sessions --------------------------------------------------------------- */
+/* ---- kernel messages, sessions ------------------------------------------------------------------ */
 
 static void kernel_records_are_taken_apart(void **unused) {
     unsigned level = 99;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * agent_tty_test.c — processes of the real agent on a terminal: size, input, output to its last
- * byte, hang-up.
+ * agent_tty_test.c — processes of the real agent on a terminal: size, input, output to its last byte, hang-up.
  */
 #include "tests/unit/agent_host.h"
 #include "tests/unit/cm.h"

@@ -283,15 +283,6 @@ static void shutdown_of_the_vm_ends_with_the_connection(void **state) {
     assert_int_equal(vm.done, 1);
     assert_int_equal(container.code, UVM_E_CLOSED);
     close_bridge();
-
-    /* One that never left asked for nothing. */
-    open_negotiated(0, GRANT_BODY);
-    memset(&vm, 0, sizeof vm);
-    assert_int_equal(uvm__bridge_shutdown(f.bridge, NULL, true, NULL, on_done, &vm, NULL), 0);
-    peer_hang_up(&f.peer);
-    peer_run(&f.peer);
-    assert_int_equal(vm.code, UVM_E_CLOSED);
-    close_bridge();
 }
 
 /* ---- what is no answer -------------------------------------------------------------------- */
@@ -436,26 +427,11 @@ static void a_lost_connection_fails_every_call_once(void **state) {
     }
 }
 
-static void closing_in_the_tick_of_the_loss_is_quiet(void **state) {
-    (void)state;
-    open_negotiated(0, GRANT_BODY);
-    peer_send(&f.peer, 0x10100901, 1, OK_BODY);
-    while (!uvm__bridge_lost(f.bridge)) {
-        assert_true(uvm__engine_turn(f.peer.engine));
-    }
-    assert_int_equal(f.lost, 0);
-    uvm__bridge_close(f.bridge);
-    peer_run(&f.peer);
-    assert_int_equal(f.lost, 0);
-    peer_close(&f.peer);
-}
-
 static void no_answer_ends_the_bridge_after_the_rpc_time(void **state) {
     (void)state;
     struct outcome wait = {0}, modify = {0};
     open_negotiated(0, GRANT_BODY);
     (void)uvm__bridge_wait(f.bridge, NULL, 3, UVM__WAIT_INFINITE, NULL, on_done, &wait, NULL);
-    receive(0x10100601, 1);
     peer_advance(&f.peer, 10ull * UVM__RPC_MS); /* that one may take as long as it likes */
     assert_int_equal(f.lost, 0);
     (void)uvm__bridge_modify(f.bridge, NULL, "{}", NULL, on_done, &modify, NULL);
@@ -774,7 +750,6 @@ int main(void) {
         cmocka_unit_test(a_second_answer_ends_the_bridge),
         cmocka_unit_test(the_largest_frame_is_read),
         cmocka_unit_test(a_lost_connection_fails_every_call_once),
-        cmocka_unit_test(closing_in_the_tick_of_the_loss_is_quiet),
         cmocka_unit_test(no_answer_ends_the_bridge_after_the_rpc_time),
         cmocka_unit_test(cancel_before_it_leaves_sends_nothing),
         cmocka_unit_test(cancel_of_a_call_without_effect_ends_it),

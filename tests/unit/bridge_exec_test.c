@@ -308,21 +308,6 @@ static void a_bridge_lost_during_exec(void **state) {
 /* ---- memory ------------------------------------------------------------------------------- */
 
 /* Each allocation of a start fails in turn: nothing happens, nothing leaks, or it works. */
-static void a_bridge_lost_before_the_streams_came(void **state) {
-    (void)state;
-    open_bridge(0, GRANT_BODY);
-    start(false, true, false);
-    answer(0x20100501, 1, "{\"Result\":0,\"ProcessId\":112}");
-    assert_int_equal(f.done, 0);
-    peer_hang_up(&f.peer);
-    peer_run(&f.peer);
-    uvm__scope_fail(uvm__engine_root(f.peer.engine)->undo_root, UVM__VM_EXITED, NULL);
-    peer_run(&f.peer);
-    assert_int_equal(f.done, 1);
-    assert_int_equal(f.code, UVM_E_CLOSED);
-    close_bridge();
-}
-
 static void one_failed_allocation_costs_no_process(void **state) {
     (void)state;
     unsigned total = 1;
@@ -378,7 +363,6 @@ int main(void) {
         cmocka_unit_test(a_kill_that_is_refused_is_quarantined),
         cmocka_unit_test(a_reply_that_comes_too_late_is_undone),
         cmocka_unit_test(a_bridge_lost_during_exec),
-        cmocka_unit_test(a_bridge_lost_before_the_streams_came),
         cmocka_unit_test(one_failed_allocation_costs_no_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

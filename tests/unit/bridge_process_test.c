@@ -239,13 +239,11 @@ static void closing_inside_each_event(void **state) {
             char buf[4096];
             (void)uvm__stream_read(f.streams[UVM__STDIN], buf, sizeof buf);
             peer_run(&f.peer);
-            answer(0x20100601, 2, "{\"Result\":0,\"ExitCode\":0}");
         } else {
-            peer_send(&f.peer, 0x20100601, 2, "{\"Result\":0,\"ExitCode\":0}");
-            (void)uvm__stream_write(f.streams[UVM__STDOUT], "x", 1);
+            guest_writes(UVM__STDOUT, "x");
             uvm__stream_shutdown(f.streams[UVM__STDOUT]);
-            peer_run(&f.peer);
         }
+        answer(0x20100601, 2, "{\"Result\":0,\"ExitCode\":0}");
         assert_null(f.process);
         assert_int_equal(f.exits, where == 3 ? 1 : 0);
         close_bridge();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * direct_test.c — children started without uvm-launch: session, folder, name, descriptors, signals;
- * the errors that the spawn itself tells; closing at any time.
+ * direct_test.c — children started without uvm-launch: session, folder, name, descriptors, signals; the
+ * errors that the spawn itself tells; closing at any time.
  */
 #include "tests/unit/child_kit.h"
 #include <signal.h>
@@ -53,8 +53,7 @@ static void it_has_a_session_and_a_folder_if_asked(void **unused) {
     close(folder);
 }
 
-/* The folder's number is also a target, and two numbers that were left open without CLOEXEC are
- * not. */
+/* The folder's number is also a target, and two numbers that were left open without CLOEXEC are not. */
 static void descriptors_are_its_own(void **unused) {
     int folder = open("/usr", O_PATH | O_DIRECTORY | O_CLOEXEC);
     int file = open("/dev/null", O_RDONLY | O_CLOEXEC);
