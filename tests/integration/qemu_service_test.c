@@ -377,38 +377,6 @@ static void refused_documents(void **state) {
     rmdir(dir);
 }
 
-/* Everything that a document may have here at once: QEMU takes it, and the memory is really taken. */
-static void the_largest_machine(void **state) {
-    (void)state;
-    struct kit k;
-    struct uvm__doc_scsi_controller four[4];
-    kit_open(&k);
-    for (size_t i = 0; i < 4; i++) {
-        four[i] = (struct uvm__doc_scsi_controller){.guid = uvm__doc_scsi_controller_guids[i]};
-    }
-    k.doc.vm.devices.scsi = four;
-    k.doc.vm.devices.scsi_count = 4;
-    k.doc.vm.devices.vpmem.present = true;
-    k.doc.vm.devices.vpmem.maximum_count = 64;
-    k.doc.vm.devices.vpmem.maximum_size_bytes = 4294967296u;
-    k.doc.vm.topology.processor.count = 12; /* more than the room that is kept for others */
-    k.doc.vm.topology.memory.size_in_mb = 128;
-    k.doc.vm.topology.memory.allow_overcommit = false;
-    kit_create(&k);
-    kit_wait_created(&k);
-    if (k.create_code != UVM_OK) {
-        fail_msg("%s", uvm_error_detail(uvm__op_error(k.create)));
-    }
-    char path[64];
-    struct stat st;
-    (void)snprintf(path, sizeof path, "/proc/%ld/fd/4", kit_vmm());
-    assert_int_equal(stat(path, &st), 0);
-    assert_int_equal(st.st_size, 128 << 20);
-    assert_int_equal(st.st_blocks, (128 << 20) / 512);
-    assert_int_equal(kit_run(&k, uvm__hcs_start), UVM_OK);
-    kit_close(&k);
-}
-
 static void descriptors_and_names_match(void **state) {
     (void)state;
     struct kit k;
@@ -653,7 +621,6 @@ int main(int argc, char **argv) {
         cmocka_unit_test(killed_at_each_turn),
         cmocka_unit_test(canceled_at_each_turn),
         cmocka_unit_test(refused_documents),
-        cmocka_unit_test(the_largest_machine),
         cmocka_unit_test(descriptors_and_names_match),
         cmocka_unit_test(hosts_that_lack_something),
         cmocka_unit_test(files_for_root_only),

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT
+ * uvmctl_kit.h — a copy of uvmctl in a folder of its own, with boot files, and ways to run it.
+ *
+ *   FOLDER/bin/uvmctl, uvm-launch     FOLDER/vmlinux, initrd.img     FOLDER/empty/ (the working folder)
+ *
+ * After each case nothing may be left: no process, no file.
+ */
+#pragma once
+#include "tests/integration/command.h"
+#include "tests/unit/cm.h"
+
+#define BOOT_MS 90000 /* nothing here takes as long; a loaded machine under emulation may */
+#define LIST(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+struct kit {
+    char folder[64];
+    char uvmctl[96], empty[96], kernel[96], initrd[96],
+        liar[96]; /* liar: initrd.img and the liar */
+};
+extern struct kit kit;
+
+/* argv of the test: uvmctl, uvm-launch, vmlinux, initrd.img, liar.img. */
+void kit_open(char **argv);
+void kit_close(void);
+/* cmocka's teardown: nobody left, nothing written. */
+int kit_check(void **state);
+
+/* `uvmctl boot WORDS…`, or any other verb when the first word is not an option. */
+void boot_start(struct command *c, const struct command_options *o, const char *const *words);
+int boot_run(struct command *c, const char *const *words);
+/* Its stdout, exactly. */
+void expect_out(const struct command *c, const char *text);
+/* Its stderr has it. */
+void expect_err(const struct command *c, const char *text);
+
+/* Writes FOLDER/NAME; the test removes it by kit_forget(). */
+void kit_write(const char *name, const void *data, size_t bytes, char ret_path[128]);
+void kit_forget(const char *path);
+/* A document that boots with this initrd and lets /init run `agent`. */
+void kit_document(const char *initrd, const char *agent, char ret_path[128]);
