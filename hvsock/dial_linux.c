@@ -128,7 +128,8 @@ static void outcome(struct dial *d, int fd, int err) {
         return;
     }
     uvm__close_fd(&fd);
-    if (err == ETIMEDOUT && d->tries < TRIES_MAX) {
+    /* EAGAIN: the backlog of a unix socket is full. */
+    if ((err == ETIMEDOUT || err == EAGAIN) && d->tries < TRIES_MAX) {
         uvm_engine *e = uvm__op_engine(d->op);
         uvm__deadline_set(e, &d->pause, uvm__now_ms(e) + PAUSE_MS);
         return;

@@ -307,8 +307,8 @@ static int get_ring_fd(const struct message *m, uint32_t *ret_ring, int *ret_fd,
 }
 
 static int set_vring_kick(struct uvm__vhost_user *u, const struct message *m, struct uvm__fail *f) {
-    uint32_t ring;
-    int fd;
+    uint32_t ring = 0;
+    int fd = -1;
     int rc = get_ring_fd(m, &ring, &fd, f);
     if (rc == 0 && fd < 0) {
         rc = uvm__fail(f, UVM_E_UNSUPPORTED, 0, "ring %u: without a kick descriptor", ring);
@@ -317,8 +317,8 @@ static int set_vring_kick(struct uvm__vhost_user *u, const struct message *m, st
 }
 
 static int set_vring_call(struct uvm__vhost_user *u, const struct message *m, struct uvm__fail *f) {
-    uint32_t ring;
-    int fd;
+    uint32_t ring = 0;
+    int fd = -1;
     int rc = get_ring_fd(m, &ring, &fd, f);
     if (rc == 0) {
         uvm__vhost_ring_set_call(u, ring, fd);
@@ -327,8 +327,8 @@ static int set_vring_call(struct uvm__vhost_user *u, const struct message *m, st
 }
 
 static int set_vring_err(struct uvm__vhost_user *u, const struct message *m, struct uvm__fail *f) {
-    uint32_t ring;
-    int fd;
+    uint32_t ring = 0;
+    int fd = -1;
     int rc = get_ring_fd(m, &ring, &fd, f);
     if (rc == 0) {
         uvm__vhost_ring_set_err(u, ring, fd);

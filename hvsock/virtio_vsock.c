@@ -88,7 +88,8 @@ static void refuse(struct uvm__virtio_vsock *v, const struct uvm__vsock_header *
 
 static void request_came(struct uvm__virtio_vsock *v, const struct uvm__vsock_header *h) {
     struct uvm__listener *l = NULL;
-    if (v->stats.streams < v->params.streams_max) {
+    bool sane = h->fwd_cnt == v->params.counters_start; /* nothing was sent yet */
+    if (sane && v->stats.streams < v->params.streams_max) {
         l = uvm__hvsock_admit(&v->hvsock, h->dst_port);
     }
     struct uvm__vsock_conn *c =
@@ -97,14 +98,12 @@ static void request_came(struct uvm__virtio_vsock *v, const struct uvm__vsock_he
         refuse(v, h);
         return;
     }
+    sane = uvm__vsock_credit_take(&c->credit, h->buf_alloc, h->fwd_cnt);
+    UVM_ASSERT(sane);
     c->handle = true;
+    c->owes |= UVM__VSOCK_OWES_RESPONSE;
     uvm__listener_push(l, &c->stream);
-    if (uvm__vsock_credit_take(&c->credit, h->buf_alloc, h->fwd_cnt)) {
-        c->owes |= UVM__VSOCK_OWES_RESPONSE;
-        uvm__vsock_conn_update(c);
-    } else {
-        uvm__vsock_conn_abort(c, -UVM_E_PROTOCOL);
-    }
+    uvm__vsock_conn_update(c);
 }
 
 static void packet_came(struct uvm__virtio_vsock *v, struct uvm__vq_element *el) {

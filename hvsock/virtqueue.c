@@ -44,11 +44,11 @@ static uint8_t *avail_idx(const struct uvm__vq *q) {
 }
 
 static uint8_t *used_event(const struct uvm__vq *q) {
-    return q->avail + 4 + 2u * q->size;
+    return q->avail + 4 + 2 * (size_t)q->size;
 }
 
 static uint8_t *avail_event(const struct uvm__vq *q) {
-    return q->used + 4 + 8u * q->size;
+    return q->used + 4 + 8 * (size_t)q->size;
 }
 
 static struct descriptor decode(uint64_t low, uint64_t high) {
@@ -61,7 +61,7 @@ static struct descriptor decode(uint64_t low, uint64_t high) {
 }
 
 static struct descriptor load_direct(const struct uvm__vq *q, uint16_t at) {
-    const uint64_t *p = (const uint64_t *)(const void *)(q->desc + 16u * at);
+    const uint64_t *p = (const uint64_t *)(const void *)(q->desc + 16 * (size_t)at);
     uint64_t low = __atomic_load_n(p, __ATOMIC_RELAXED);
     uint64_t high = __atomic_load_n(p + 1, __ATOMIC_RELAXED);
     return decode(low, high);
@@ -155,7 +155,7 @@ static int walk_indirect(struct uvm__vq *q, struct uvm__vq_element *el,
     uint32_t at = 0;
     for (uint32_t steps = 0; steps < count; steps++) {
         uint64_t words[2];
-        if (uvm__guest_mem_read(q->mem, table->addr + 16u * at, words, sizeof words) < 0) {
+        if (uvm__guest_mem_read(q->mem, table->addr + 16 * (uint64_t)at, words, sizeof words) < 0) {
             return broken(q, "an indirect table outside the guest's memory");
         }
         struct descriptor d = decode(words[0], words[1]);
@@ -214,7 +214,8 @@ int uvm__vq_peek(struct uvm__vq *q, struct uvm__vq_element *ret) {
     if (rc <= 0) {
         return rc;
     }
-    uint16_t head = load16(q->avail + 4 + 2u * (q->last_avail & (q->size - 1u)), __ATOMIC_RELAXED);
+    uint16_t head =
+        load16(q->avail + 4 + 2 * (size_t)(q->last_avail & (q->size - 1u)), __ATOMIC_RELAXED);
     if (head >= q->size) {
         return broken(q, "a head outside the queue");
     }
@@ -231,7 +232,7 @@ void uvm__vq_complete(struct uvm__vq *q, const struct uvm__vq_element *el, uint3
     UVM_ASSERT(q->broken == NULL && q->seen_avail != q->last_avail);
     UVM_ASSERT(written <= el->writable_bytes);
     uint32_t entry[2] = {htole32(el->head), htole32(written)};
-    memcpy(q->used + 4 + 8u * (q->used_next & (q->size - 1u)), entry, sizeof entry);
+    memcpy(q->used + 4 + 8 * (size_t)(q->used_next & (q->size - 1u)), entry, sizeof entry);
     q->last_avail++;
     q->used_next++;
     UVM_ASSERT_CMP(q->last_avail, ==, q->used_next); /* nothing is held over a turn */

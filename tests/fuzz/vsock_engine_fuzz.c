@@ -121,7 +121,7 @@ static void host(uint8_t what, uint8_t which, uint8_t how) {
         return;
     }
     if (what == 6) {
-        uvm__engine_advance(bed.engine, how * 40u);
+        uvm__engine_advance(bed.engine, how * 40ull);
         return;
     }
     if (*s == NULL) {

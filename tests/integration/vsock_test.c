@@ -18,7 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MIB = 1 << 20, WAIT_MS = 60000 };
+#define MIB (1ull << 20)
+enum { WAIT_MS = 60000 };
 
 static char **args;
 static struct loop_kit kit;
@@ -215,7 +216,6 @@ static void spawn_vmm(int vsock_fd, int qmp_fd) {
     const char *cat[] = {"/bin/sh", "-c", both, NULL};
     pid_t pid;
     int status = -1;
-    extern char **environ;
     assert_int_equal(posix_spawn(&pid, cat[0], NULL, NULL, (char **)cat, environ), 0);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
@@ -394,7 +394,7 @@ static void echoes_of_a_mebibyte(void **state) {
     static uint8_t data[MIB];
     static uint8_t got[MIB];
     for (unsigned round = 0; round < 20; round++) {
-        peer_pattern(data, sizeof data, round * 12345);
+        peer_pattern(data, sizeof data, round * 12345ull);
         struct uvm__stream *s = connect_to(PEER_ECHO);
         struct waiter w = {false};
         uvm__stream_set_handler(s, on_event, &w);

@@ -303,6 +303,68 @@ static void dials_a_unix_socket(void **state) {
     assert_int_equal(rmdir(dir), 0);
 }
 
+/* A full backlog is a reason to wait; waiting ends when there is room, or at the tenth try. */
+static void a_dial_waits_for_room(void **state) {
+    struct bed *b = *state;
+    char dir[] = "/tmp/dial_test.XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    snprintf(a.sun_path, sizeof a.sun_path, "%s/1", dir);
+    int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&a, sizeof a), 0);
+    assert_int_equal(listen(listener, 0), 0);
+    int first = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(connect(first, (struct sockaddr *)&a, sizeof a), 0);
+    struct uvm__dialer d = {.unix_dir = dir};
+    uvm_op *op = NULL;
+    assert_int_equal(uvm__dial(b->engine, &d, 1, NULL, on_done, b, &op), 0);
+    for (unsigned i = 0; i < 4; i++) { /* over the first pause */
+        uv_run(&b->loop, UV_RUN_ONCE);
+    }
+    assert_int_equal(b->done, 0);
+    int peer = accept(listener, NULL, NULL);
+    while (b->done == 0) {
+        uv_run(&b->loop, UV_RUN_ONCE);
+    }
+    assert_int_equal(b->code, 0);
+    uvm_op_unref(op);
+    close(peer);
+    close(accept(listener, NULL, NULL));
+    int second = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(second, (struct sockaddr *)&a, sizeof a), 0);
+    op = NULL;
+    assert_int_equal(uvm__dial(b->engine, &d, 1, NULL, on_done, b, &op), 0);
+    for (unsigned i = 0; i < 4; i++) {
+        uv_run(&b->loop, UV_RUN_ONCE);
+    }
+    uvm_op_cancel(op); /* in a pause */
+    while (b->done == 1) {
+        uv_run(&b->loop, UV_RUN_ONCE);
+    }
+    assert_int_equal(b->code, UVM_E_CANCELED);
+    uvm_op_unref(op);
+    close(first);
+    close(second);
+    close(listener);
+    assert_int_equal(unlink(a.sun_path), 0);
+    assert_int_equal(rmdir(dir), 0);
+}
+
+/* Context 1 is this machine itself: refused, or not there at all. */
+static void a_vsock_dial_fails_in_words(void **state) {
+    struct bed *b = *state;
+    struct uvm__dialer d = {.cid = 1};
+    uvm_op *op = NULL;
+    assert_int_equal(uvm__dial(b->engine, &d, 0x7ffffff0, NULL, on_done, b, &op), 0);
+    while (b->done == 0) {
+        uv_run(&b->loop, UV_RUN_ONCE);
+    }
+    assert_int_equal(b->code, UVM_E_IO);
+    assert_non_null(
+        strstr(uvm_error_message(uvm__op_error(op)), "dial port 2147483632 of context 1: "));
+    uvm_op_unref(op);
+}
+
 int main(void) {
     signal(SIGPIPE, SIG_DFL); /* so that one raised by a socket is seen */
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -315,6 +377,8 @@ int main(void) {
         CASE(a_terminal_hangs_up),
         CASE(bad_descriptors_are_refused),
         CASE(dials_a_unix_socket),
+        CASE(a_dial_waits_for_room),
+        CASE(a_vsock_dial_fails_in_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

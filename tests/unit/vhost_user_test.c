@@ -4,6 +4,7 @@
 #include "tests/unit/vhost_front.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -23,6 +24,10 @@ static int teardown(void **state) {
     front_close(*state);
     loop_close(&kit); /* counts descriptors and blocks */
     return 0;
+}
+
+static void on_flag(void *arg) {
+    *(bool *)arg = true;
 }
 
 static void the_real_sequence(void **state) {
@@ -141,7 +146,7 @@ static void memory_changes_while_it_runs(void **state) {
     for (unsigned i = 0; i < 20; i++) {
         int fds[2] = {f->g.memfd, f->g.memfd};
         assert_int_equal(guest_write(&c, "x", 1), 1);
-        assert_int_equal(set_two_regions(f, (100 + i) * 4096, fds), 0);
+        assert_int_equal(set_two_regions(f, (100ull + i) * 4096, fds), 0);
         char byte;
         front_kick(f);
         assert_int_equal(uvm__stream_read(f->accepted, &byte, 1), 1);
@@ -161,9 +166,9 @@ static void regions_come_and_go(void **state) {
     front_accept(f, &c);
     uint64_t words[5] = {0, 1ull << 40, 4096, 0x1000, 0};
     for (unsigned i = 0; i < 300; i++) {
-        words[1] = (1ull << 40) + i * 4096;
-        words[3] = 0x100000 + i * 4096;
-        words[4] = i * 4096;
+        words[1] = (1ull << 40) + i * 4096ull;
+        words[3] = 0x100000 + i * 4096ull;
+        words[4] = i * 4096ull;
         assert_int_equal(front_acked(f, ADD_MEM_REG, words, sizeof words, &f->g.memfd, 1), 0);
     }
     front_still_works(f, &c, f->accepted);
@@ -172,8 +177,8 @@ static void regions_come_and_go(void **state) {
     front_memory(f); /* even the one with the rings in it */
     front_still_works(f, &c, f->accepted);
     for (unsigned i = 300; i-- > 0;) {
-        words[1] = (1ull << 40) + i * 4096;
-        words[3] = 0x100000 + i * 4096;
+        words[1] = (1ull << 40) + i * 4096ull;
+        words[3] = 0x100000 + i * 4096ull;
         words[4] = 0;
         assert_int_equal(front_acked(f, REM_MEM_REG, words, sizeof words, NULL, 0), 0);
     }
@@ -592,6 +597,63 @@ static void interrupts_go_where_they_should(void **state) {
     assert_false(f->ended);
 }
 
+static void opening_may_fail(void **state) {
+    struct front *f = *state;
+    struct uvm__vsock_params p = {.guest_cid = 3};
+    struct uvm__vsock_device *d = NULL;
+    p.on_configured = (void (*)(struct uvm__vsock_device *, void *))abort;
+    p.on_end = (void (*)(struct uvm__vsock_device *, const uvm_error *, void *))abort;
+    static const uint64_t cids[] = {0, 2, 0xffffffff, 1ull << 32};
+    for (unsigned i = 0; i < 4; i++) {
+        p.take_fd = dup(f->kick[0]);
+        p.guest_cid = cids[i];
+        assert_int_equal(uvm__vsock_device_open(kit.engine, &p, &d), -UVM_E_INVAL);
+    }
+    p.guest_cid = 0xfffffffe;
+    for (long at = 0;; at++) {
+        p.take_fd = dup(f->kick[0]);
+        kit.fail_at = at;
+        int rc = uvm__vsock_device_open(kit.engine, &p, &d);
+        kit.fail_at = -1;
+        if (rc == 0) {
+            assert_true(at >= 4);
+            break;
+        }
+        assert_int_equal(rc, -UVM_E_NOMEM);
+        assert_null(d);
+    }
+    bool closed = false;
+    uvm__vsock_device_close(d, on_flag, &closed);
+    loop_until(&kit, &closed);
+    p.take_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    assert_int_equal(uvm__vsock_device_open(kit.engine, &p, &d), -UVM_E_IO);
+}
+
+/* Without the feature that brings ENABLE, a ring runs from its start. */
+static void an_old_front_end(void **state) {
+    struct front *f = *state;
+    guest_post(&f->g, GUEST_QUEUE);
+    front_send64(f, SET_FEATURES, 0x130000000);
+    f->slots = true;
+    front_send64(f, SET_PROTOCOL_FEATURES, 0x8208);
+    front_memory(f);
+    front_ring(f, 0, 0);
+    front_ring(f, 1, 0);
+    front_send(f, SET_VRING_CALL, 1, &(uint64_t){0}, 8, &f->call[0], 1);
+    front_turns(f);
+    struct guest_conn c = front_conn(f, 1);
+    front_accept(f, &c);
+    front_still_works(f, &c, f->accepted);
+    struct uvm__vsock_stats stats;
+    uvm__vsock_device_stats(f->device, &stats);
+    assert_int_equal(stats.streams, 1);
+    uvm__vsock_device_paused(f->device, true);
+    uvm__vsock_device_paused(f->device, false);
+    /* A kick that is no eventfd ends it. */
+    front_send(f, SET_VRING_KICK, 1, &(uint64_t){0}, 8, &f->g.memfd, 1);
+    ends_in_error(f);
+}
+
 /* Every allocation of a device's life fails once. */
 static void memory_may_run_out_anywhere(void **state) {
     struct front *f = *state;
@@ -645,6 +707,8 @@ int main(void) {
         CASE(the_front_end_goes_while_streams_are_open),
         CASE(a_guest_that_breaks_a_ring),
         CASE(interrupts_go_where_they_should),
+        CASE(opening_may_fail),
+        CASE(an_old_front_end),
         CASE(memory_may_run_out_anywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

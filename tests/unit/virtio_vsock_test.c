@@ -88,7 +88,7 @@ static void g3_g4_the_window_stops_the_guest_and_opens_again(void **state) {
         assert_int_equal(h.fwd_cnt, c.peer_fwd);
         assert_int_equal(guest_write(&c, data, sizeof data), W / 4 - 1);
         bed_kick(b);
-        assert_int_equal(read_all(s, 2 * W), W);
+        assert_int_equal(read_all(s, 2ul * W), W);
         bed_turn(b);
         bed_expect(b, &c, UPDATE);
         bed_expect_nothing(b); /* reads of one turn are told together */
@@ -103,7 +103,7 @@ static void updates_come_at_every_quarter(void **state) {
     static uint8_t data[4096];
     struct uvm__stream *s = bed_accept(b, &c);
     unsigned updates = 0;
-    for (unsigned i = 0; i < 4 * W / sizeof data; i++) {
+    for (unsigned i = 0; i < 4ul * W / sizeof data; i++) {
         assert_int_equal(guest_write(&c, data, sizeof data), sizeof data);
         bed_kick(b);
         assert_int_equal(read_all(s, sizeof data), sizeof data);
@@ -230,6 +230,167 @@ static void g7_dials_that_fail(void **state) {
     bed_kick(b);
     bed_expect(b, &c, RST);
     assert_int_equal(b->v.stats.streams, 0);
+}
+
+/* A dial whose request has not left yet: what the guest says about its ports is about others. */
+static void dials_before_the_guest_can_know(void **state) {
+    (void)state;
+    struct uvm__virtio_vsock_params none = {0};
+    struct bed *b = bed_open(&none);
+    uvm_op *op = NULL;
+    assert_int_equal(uvm__hvsock_connect(&b->v.hvsock, 7, NULL, bed_on_done, b, &op), 0);
+    bed_turn(b);
+    uvm_op_cancel(op);
+    bed_turn(b);
+    assert_int_equal(b->code, UVM_E_CANCELED);
+    uvm_op_unref(op);
+    assert_int_equal(uvm__hvsock_connect(&b->v.hvsock, 7, NULL, bed_on_done, b, NULL), 0);
+    bed_advance(b, 0);
+    bed_advance(b, UVM__VSOCK_CONNECT_MS); /* no driver ever came */
+    assert_int_equal(b->code, UVM_E_TIMEDOUT);
+    assert_int_equal(b->v.stats.streams, 0);
+    b->g.rx_bytes = GUEST_RX_BYTES;
+    bed_start(b);
+    for (unsigned i = 0; i < GUEST_QUEUE; i++) { /* all buffers are used up */
+        struct guest_conn nobody = bed_guest_conn(b, 1);
+        nobody.host_port = 9999;
+        assert_true(guest_say(&nobody, REQUEST, 0));
+        bed_kick(b);
+    }
+    int before = b->done;
+    assert_int_equal(uvm__hvsock_connect(&b->v.hvsock, 7, NULL, bed_on_done, b, &op), 0);
+    bed_turn(b);
+    struct guest_conn late = bed_guest_conn(b, 7);
+    late.host_port = b->v.next_port - 1;
+    assert_true(guest_say(&late, RST, 0));
+    assert_true(guest_say(&late, RESPONSE, 0));
+    bed_kick(b);
+    assert_int_equal(b->done, before);
+    struct guest_header h;
+    while (guest_take(&b->g, &h, NULL)) {
+    }
+    (void)guest_post(&b->g, GUEST_QUEUE);
+    bed_kick(b);
+    assert_true(guest_take(&b->g, &h, NULL));
+    assert_int_equal(h.op, REQUEST);
+    assert_true(guest_say(&late, RESPONSE, 0));
+    bed_kick(b);
+    assert_int_equal(b->code, 0);
+    uvm_op_unref(op); /* the stream that nobody took is reset with it */
+    bed_close(b);
+}
+
+struct echo {
+    unsigned events, calls;
+    uint8_t kept[4096];
+    size_t from, to;
+    bool eof;
+};
+
+static void on_echo(struct uvm__stream *s, unsigned events, void *arg) {
+    struct echo *e = arg;
+    e->events |= events;
+    e->calls++;
+    for (;;) {
+        if (e->from < e->to) {
+            ssize_t n = uvm__stream_write(s, e->kept + e->from, e->to - e->from);
+            if (n < 0) {
+                return;
+            }
+            e->from += (size_t)n;
+            continue;
+        }
+        ssize_t n = uvm__stream_read(s, e->kept, sizeof e->kept);
+        if (n == 0 && !e->eof) {
+            e->eof = true;
+            uvm__stream_shutdown(s);
+        }
+        if (n <= 0) {
+            return;
+        }
+        e->from = 0;
+        e->to = (size_t)n;
+    }
+}
+
+/* A consumer that only ever acts on events: none is lost, and an idle stream has none. */
+static void events_drive_a_consumer(void **state) {
+    struct bed *b = *state;
+    struct guest_conn c = bed_guest_conn(b, BED_GUEST_PORT);
+    c.buf_alloc = 20000;
+    struct uvm__stream *s = bed_accept(b, &c);
+    static struct echo e;
+    memset(&e, 0, sizeof e);
+    uvm__stream_set_handler(s, on_echo, &e);
+    assert_int_equal(e.calls, 0);
+    bed_turn(b);
+    assert_int_equal(e.events, UVM__STREAM_WRITABLE);
+    assert_int_equal(e.calls, 1);
+    bed_advance(b, 60000);
+    assert_int_equal(e.calls, 1);
+    static uint8_t data[1 << 20];
+    size_t sent = 0;
+    size_t back = 0;
+    uint32_t r = 1;
+    for (unsigned i = 0; back < sizeof data; i++) {
+        assert_true(i < 100000);
+        r = r * 1664525u + 1013904223u;
+        sent += guest_write(&c, data + sent,
+                            sizeof data - sent < (r >> 16) ? sizeof data - sent : r >> 16);
+        bed_kick(b);
+        back += bed_pump(b, &c);
+        if ((r & 3) == 0) {
+            c.fwd_cnt = c.rx_cnt;
+            assert_true(guest_say(&c, UPDATE, 0));
+        }
+    }
+    assert_true(e.calls < 10000);
+    c.fwd_cnt = c.rx_cnt;
+    assert_true(guest_say(&c, SHUTDOWN, 2));
+    bed_kick(b);
+    assert_true(e.eof);
+    struct guest_header h = {0};
+    while (guest_take(&b->g, &h, NULL) && h.op != SHUTDOWN) {
+    }
+    assert_int_equal(h.op, SHUTDOWN);
+    assert_int_equal(h.flags, 2);
+    (void)guest_post(&b->g, GUEST_QUEUE);
+    /* A handler that is set late hears of what holds. */
+    uvm__stream_set_handler(s, NULL, NULL);
+    assert_true(guest_say(&c, RST, 0));
+    bed_kick(b);
+    e.events = 0;
+    uvm__stream_set_handler(s, on_echo, &e);
+    bed_turn(b);
+    assert_int_equal(e.events, UVM__STREAM_READABLE | UVM__STREAM_WRITABLE);
+    uvm__stream_close(s);
+}
+
+static void a_turn_fills_half_a_mebibyte(void **state) {
+    (void)state;
+    enum { N = 16 };
+    struct uvm__virtio_vsock_params none = {0};
+    struct bed *b = bed_open(&none);
+    b->g.rx_bytes = 0x2000;
+    bed_start(b);
+    static uint8_t data[UVM__VSOCK_PAYLOAD_MAX];
+    struct uvm__stream *streams[N];
+    for (unsigned i = 0; i < N; i++) {
+        struct guest_conn c = bed_guest_conn(b, 1 + i);
+        streams[i] = bed_accept(b, &c);
+    }
+    for (unsigned i = 0; i < N; i++) {
+        assert_int_equal(uvm__stream_write(streams[i], data, sizeof data), sizeof data);
+    }
+    uint64_t before = b->v.stats.bytes_tx;
+    assert_true(uvm__engine_turn(b->engine));
+    assert_in_range(b->v.stats.bytes_tx - before, 500000, 540000);
+    assert_true(uvm__engine_turn(b->engine)); /* goes on by itself */
+    assert_true(b->v.stats.bytes_tx - before > 900000);
+    for (unsigned i = 0; i < N; i++) {
+        uvm__stream_reset(streams[i]);
+    }
+    bed_close(b);
 }
 
 static void g8_half_close_both_ways(void **state) {
@@ -437,7 +598,7 @@ static void g15_counters_wrap(void **state) {
             size_t n = guest_write(&c, data, 100 + i % 10000);
             bed_kick(b);
             assert_int_equal(read_all(s, n), n);
-            n = 1 + (i * 37) % sizeof data;
+            n = 1 + (i * 37ul) % sizeof data;
             ssize_t taken = uvm__stream_write(s, data, n);
             assert_int_equal(taken, n);
             bed_turn(b);
@@ -497,7 +658,6 @@ static void small_writes_do_not_drown_the_guest(void **state) {
     }
     for (unsigned k = 0; k < 10 && got < 100000; k++) {
         c.fwd_cnt = c.rx_cnt;
-        count = 0;
         assert_true(guest_say(&c, UPDATE, 0));
         bed_kick(b);
         got += (uint32_t)bed_pump(b, &c);
@@ -665,6 +825,9 @@ int main(void) {
         CASE(g5_data_never_exceeds_the_guests_window),
         CASE(g6_host_dials_guest),
         CASE(g7_dials_that_fail),
+        cmocka_unit_test(dials_before_the_guest_can_know),
+        CASE(events_drive_a_consumer),
+        cmocka_unit_test(a_turn_fills_half_a_mebibyte),
         CASE(g8_half_close_both_ways),
         CASE(g9_shutdown_hints_add_up),
         CASE(g10_g11_closing_is_bounded_but_not_while_stopped),

@@ -69,7 +69,7 @@ uint64_t guest_slot(struct guest *g, struct guest_ring *r, unsigned at) {
 
 void guest_descriptor(struct guest *g, struct guest_ring *r, unsigned at, uint64_t addr,
                       uint32_t len, uint16_t flags, uint16_t next) {
-    uint8_t *d = guest_at(g, r->desc + 16u * at);
+    uint8_t *d = guest_at(g, r->desc + 16ul * at);
     memcpy(d, &addr, 8);
     memcpy(d + 8, &len, 4);
     memcpy(d + 12, &flags, 2);
@@ -77,7 +77,7 @@ void guest_descriptor(struct guest *g, struct guest_ring *r, unsigned at, uint64
 }
 
 void guest_offer(struct guest *g, struct guest_ring *r, uint16_t head) {
-    put16(g, r->avail + 4 + 2u * (r->avail_idx % r->size), head);
+    put16(g, r->avail + 4 + 2ul * (r->avail_idx % r->size), head);
     put16(g, r->avail + 2, ++r->avail_idx);
 }
 
@@ -87,13 +87,13 @@ uint16_t guest_used_idx(struct guest *g, struct guest_ring *r) {
 
 uint32_t guest_used_len(struct guest *g, struct guest_ring *r, uint16_t at) {
     uint32_t len;
-    memcpy(&len, guest_at(g, r->used + 8 + 8u * (at % r->size)), 4);
+    memcpy(&len, guest_at(g, r->used + 8 + 8ul * (at % r->size)), 4);
     return len;
 }
 
 static uint32_t used_id(struct guest *g, struct guest_ring *r, uint16_t at) {
     uint32_t id;
-    memcpy(&id, guest_at(g, r->used + 4 + 8u * (at % r->size)), 4);
+    memcpy(&id, guest_at(g, r->used + 4 + 8ul * (at % r->size)), 4);
     return id;
 }
 
@@ -103,7 +103,7 @@ bool guest_wants_kick(struct guest *g, struct guest_ring *r) {
     r->told = r->avail_idx;
     bool wants;
     if (g->event_idx) {
-        uint16_t event = get16(g, r->used + 4 + 8u * r->size);
+        uint16_t event = get16(g, r->used + 4 + 8ul * r->size);
         wants = (uint16_t)(r->avail_idx - event - 1) < (uint16_t)(r->avail_idx - old);
     } else {
         wants = old != r->avail_idx && (get16(g, r->used) & 1) == 0;
@@ -114,14 +114,14 @@ bool guest_wants_kick(struct guest *g, struct guest_ring *r) {
 
 bool guest_sleep(struct guest *g, struct guest_ring *r) {
     put16(g, r->avail, 0);
-    put16(g, r->avail + 4 + 2u * r->size, r->used_seen);
+    put16(g, r->avail + 4 + 2ul * r->size, r->used_seen);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     return guest_used_idx(g, r) != r->used_seen;
 }
 
 void guest_no_interrupts(struct guest *g, struct guest_ring *r) {
     put16(g, r->avail, 1);
-    put16(g, r->avail + 4 + 2u * r->size, (uint16_t)(r->used_seen - 1));
+    put16(g, r->avail + 4 + 2ul * r->size, (uint16_t)(r->used_seen - 1));
 }
 
 /* ---- packets ------------------------------------------------------------------------------ */

@@ -391,7 +391,13 @@ static void broken_conversations(void **state) {
     ends_with_rst(b, UPDATE, &ahead); /* more than was ever sent */
     struct guest_header behind = {.buf_alloc = W, .fwd_cnt = UINT32_MAX};
     ends_with_rst(b, UPDATE, &behind);
-    struct guest_conn d;
+    struct guest_conn d = bed_guest_conn(b, 2);
+    unsigned accepted = b->accepted_count;
+    d.fwd_cnt = 5; /* of what nobody sent */
+    assert_true(guest_say(&d, REQUEST, 0));
+    bed_kick(b);
+    bed_expect(b, &d, RST);
+    assert_int_equal(b->accepted_count, accepted);
     struct uvm__stream *t = bed_connect(b, 5000, &d);
     assert_true(guest_say(&d, RESPONSE, 0)); /* twice */
     bed_kick(b);
@@ -546,8 +552,8 @@ static void interrupts_for_nonsense(void **state) {
     for (unsigned i = 0; i < 2000; i++) {
         r = r * 1664525u + 1013904223u;
         uint16_t event = (uint16_t)(r >> 16);
-        memcpy(guest_at(&b->g, b->g.tx.avail + 4 + 2 * GUEST_QUEUE), &event, 2);
-        memcpy(guest_at(&b->g, b->g.rx.avail + 4 + 2 * GUEST_QUEUE), &event, 2);
+        memcpy(guest_at(&b->g, b->g.tx.avail + 4 + 2ul * GUEST_QUEUE), &event, 2);
+        memcpy(guest_at(&b->g, b->g.rx.avail + 4 + 2ul * GUEST_QUEUE), &event, 2);
         still_fine(b, &c, s);
     }
     uvm__stream_reset(s);
@@ -575,7 +581,7 @@ static void turns_are_bounded_and_stop_at_once(void **state) {
         turns++;
         (void)uvm__stream_read(s, b->payload, sizeof b->payload);
     }
-    assert_true(b->v.stats.packets_rx - before <= 256 * turns);
+    assert_true(b->v.stats.packets_rx - before <= 256ul * turns);
     while (guest_write(&c, data, sizeof data) > 0) {
     }
     uvm__virtio_vsock_kick(&b->v);
