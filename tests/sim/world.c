@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define RECORDS 48u
 #define CLOSE_LIMIT_MS 20000u
 
 /* ---- failure ------------------------------------------------------------------------------ */
@@ -22,9 +23,9 @@ _Noreturn void world_fail(struct world *w, const char *file, int line, const cha
     print_error("%s:%d: %s (%lld, %lld)\nin: %s\nat %llu ms, point %u\n", file, line, what,
                 (long long)a, (long long)b, w->label, (unsigned long long)uvm__now_ms(w->e),
                 w->points[WORLD_ANYWHERE]);
-    uint32_t n = w->records_count < WORLD_RECORDS ? w->records_count : WORLD_RECORDS;
+    uint32_t n = w->records_count < RECORDS ? w->records_count : RECORDS;
     for (uint32_t i = w->records_count - n; i < w->records_count; i++) {
-        print_error("  %s\n", w->records[i % WORLD_RECORDS]);
+        print_error("  %s\n", w->records[i % RECORDS]);
     }
     (void)uvm__engine_dump(w->e, text, sizeof text);
     print_error("under way:\n%s", text);
@@ -108,7 +109,7 @@ static void pass_point(struct world *w, enum world_where where) {
 static void on_log(const struct uvm_log_record *r, void *arg) {
     struct world *w = arg;
     static const char *const kinds[] = {"", "begins", "ends", "step begins", "step ends"};
-    (void)snprintf(w->records[w->records_count++ % WORLD_RECORDS], sizeof w->records[0],
+    (void)snprintf(w->records[w->records_count++ % RECORDS], sizeof w->records[0],
                    "%6llu #%llu %s %s %s %s%s", (unsigned long long)r->at_ms,
                    (unsigned long long)r->op_id, r->op, r->step, kinds[r->kind],
                    r->code == 0 ? "" : uvm_error_code_name(r->code), r->text);
@@ -337,7 +338,7 @@ void world_expect_error(struct world *w, const struct world_call *c, const char 
 
 void world_open(struct world *w) {
     memset(w, 0, sizeof *w);
-    w->records = calloc(WORLD_RECORDS, sizeof w->records[0]);
+    w->records = calloc(RECORDS, sizeof w->records[0]);
     UVM_ASSERT(w->records != NULL);
     const struct uvm_allocator a = {world_malloc, world_realloc, world_free, w};
     struct uvm_engine_params p = UVM_ENGINE_PARAMS_INIT;

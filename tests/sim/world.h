@@ -22,7 +22,6 @@ struct world;
 
 #define WORLD_ACT_MS 2u /* of the host's verbs: called to acted, acted to answered */
 #define WORLD_ANSWER_MS 3u
-#define WORLD_RECORDS 48u /* the last ones are kept */
 
 /* One watched operation. */
 struct world_call {
