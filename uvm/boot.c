@@ -58,15 +58,15 @@ static void on_linger(struct uvm__deadline *d) {
 /* A lost connection may be the first sign of the VM's end: its reason is what people want to read. */
 static void fail_step(struct boot *b, uvm_error *take_err) {
     uvm_vm *vm = vm_of(b);
+    enum uvm__reason reason = uvm__scope_reason(uvm__op_scope(b->base.op));
     bool sign =
         uvm_error_code(take_err) == UVM_E_CLOSED || uvm_error_code(take_err) == UVM_E_EXITED;
-    if (uvm_error_code(take_err) == UVM_E_UNDO && uvm_error_cause(take_err) != NULL) {
-        /* What nobody answered goes with the system, which our own undo ends. */
-        uvm_error *cause = uvm_error_ref(uvm_error_cause(take_err));
+    if (uvm_error_code(take_err) == UVM_E_UNDO && reason != UVM__GO) {
+        /* What nobody answered goes with the system, which our own undo ends: the reason is all. */
         uvm_error_unref(take_err);
-        take_err = cause;
+        take_err = uvm__scope_error(uvm__op_scope(b->base.op));
     }
-    if (sign && uvm__scope_reason(uvm__op_scope(b->base.op)) > UVM__VM_EXITED) {
+    if (sign && reason > UVM__VM_EXITED) {
         uvm_error_unref(take_err); /* the caller's reason is the stronger one: no need to wait */
         end_step(b, uvm__error(vm->engine, UVM_E_CANCELED, 0, "interrupted"));
         return;

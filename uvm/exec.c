@@ -17,8 +17,7 @@ struct exec {
     struct uvm__vm_op base;
     uvm_process *process; /* ours until taken */
     uvm_op *child;
-    uvm_error *failed; /* why, unless the VM's end says more */
-    struct uvm__vm_exit_waiter vm_end;
+    struct uvm__vm_failing failing;
     struct uvm__process_params params;
     struct uvm__msg_start how; /* it did not start */
     int status;
@@ -122,25 +121,6 @@ static int copy_stdio(struct exec *x, const struct uvm_exec_params *u) {
 
 /* ---- the step ----------------------------------------------------------------------------- */
 
-static void on_vm_end(struct uvm__vm_exit_waiter *w) {
-    struct exec *x = UVM__CONTAINER_OF(w, struct exec, vm_end);
-    uvm_error_unref(UVM_TAKE_PTR(x->failed));
-    uvm__step_done(x->base.op, uvm__vm_exit_error(x->base.vm));
-}
-
-static void fail(struct exec *x, uvm_error *take_err) {
-    uvm_vm *vm = x->base.vm;
-    if (uvm_error_code(take_err) != UVM_E_CLOSED) {
-        uvm__step_done(x->base.op, take_err);
-    } else if (vm->state == UVM_VM_STOPPED) {
-        uvm_error_unref(take_err);
-        uvm__step_done(x->base.op, uvm__vm_exit_error(vm));
-    } else {
-        x->failed = take_err;
-        uvm__vm_exit_wait(vm, &x->vm_end, on_vm_end);
-    }
-}
-
 static void on_done(uvm_op *child, const uvm_error *err, void *arg) {
     struct exec *x = arg;
     if (err == NULL) {
@@ -150,7 +130,7 @@ static void on_done(uvm_op *child, const uvm_error *err, void *arg) {
     }
     x->how = uvm__process_exec_failure(child);
     x->status = uvm__msg_start_status(&x->how);
-    fail(x, uvm_error_ref(err));
+    uvm__vm_fail_step(&x->failing, uvm_error_ref(err));
 }
 
 static void exec_run(uvm_op *op, void *state) {
@@ -165,16 +145,14 @@ static void exec_run(uvm_op *op, void *state) {
     int rc = uvm__process_exec(vm->bridge, &x->params, uvm__op_scope(op), on_done, x, &x->child);
     close_fds(x);
     if (rc < 0) {
-        fail(x, uvm__fail_error(vm->engine, rc, NULL));
+        uvm__vm_fail_step(&x->failing, uvm__fail_error(vm->engine, rc, NULL));
     }
 }
 
 static void exec_cancel(uvm_op *op, void *state) {
     struct exec *x = state;
-    if (x->failed != NULL) {
-        uvm__vm_exit_unwait(&x->vm_end);
-        uvm__step_done(op, UVM_TAKE_PTR(x->failed));
-    }
+    (void)op;
+    uvm__vm_failing_cancel(&x->failing);
 }
 
 /* ---- words -------------------------------------------------------------------------------- */
@@ -216,7 +194,7 @@ static int init(uvm_op *op, void *state, const void *params) {
     const struct init_params *p = params;
     struct exec *x = state;
     (void)op;
-    uvm__list_init(&x->vm_end.link);
+    uvm__vm_failing_init(&x->failing, &x->base);
     x->status = 125;
     copy_params(x, p->user);
     int rc = copy_stdio(x, p->user);
@@ -229,7 +207,7 @@ static int init(uvm_op *op, void *state, const void *params) {
 static void deinit(void *state) {
     struct exec *x = state;
     close_fds(x);
-    uvm_error_unref(x->failed);
+    uvm__vm_failing_deinit(&x->failing);
     uvm_op_unref(x->child);
     uvm_process_close(x->process);
     uvm__vm_op_deinit(&x->base);

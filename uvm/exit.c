@@ -242,3 +242,41 @@ void uvm__vm_exit_wait(uvm_vm *vm, struct uvm__vm_exit_waiter *w,
 void uvm__vm_exit_unwait(struct uvm__vm_exit_waiter *w) {
     uvm__list_remove(&w->link);
 }
+
+/* ---- failing ------------------------------------------------------------------------------ */
+
+void uvm__vm_failing_init(struct uvm__vm_failing *f, struct uvm__vm_op *o) {
+    *f = (struct uvm__vm_failing){.o = o};
+    uvm__list_init(&f->vm_end.link);
+}
+
+void uvm__vm_failing_deinit(struct uvm__vm_failing *f) {
+    UVM_ASSERT(!uvm__list_linked(&f->vm_end.link));
+    uvm_error_unref(UVM_TAKE_PTR(f->failed));
+}
+
+static void on_vm_end(struct uvm__vm_exit_waiter *w) {
+    struct uvm__vm_failing *f = UVM__CONTAINER_OF(w, struct uvm__vm_failing, vm_end);
+    uvm_error_unref(UVM_TAKE_PTR(f->failed));
+    uvm__step_done(f->o->op, uvm__vm_exit_error(f->o->vm));
+}
+
+void uvm__vm_fail_step(struct uvm__vm_failing *f, uvm_error *take_err) {
+    uvm_vm *vm = f->o->vm;
+    if (uvm_error_code(take_err) != UVM_E_CLOSED) {
+        uvm__step_done(f->o->op, take_err);
+    } else if (vm->state == UVM_VM_STOPPED) {
+        uvm_error_unref(take_err);
+        uvm__step_done(f->o->op, uvm__vm_exit_error(vm));
+    } else {
+        f->failed = take_err;
+        uvm__vm_exit_wait(vm, &f->vm_end, on_vm_end);
+    }
+}
+
+void uvm__vm_failing_cancel(struct uvm__vm_failing *f) {
+    if (f->failed != NULL) {
+        uvm__vm_exit_unwait(&f->vm_end);
+        uvm__step_done(f->o->op, UVM_TAKE_PTR(f->failed));
+    }
+}

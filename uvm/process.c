@@ -231,6 +231,7 @@ struct call {
     struct uvm__vm_op base;
     uvm_process *process; /* one reference */
     uvm_op *child;
+    struct uvm__vm_failing failing;
     bool resize, group;
     int signo;
     uint16_t rows, cols;
@@ -241,12 +242,14 @@ static int call_init(uvm_op *op, void *state, const void *params) {
     (void)op;
     *c = *(const struct call *)params;
     c->process->refs++;
+    uvm__vm_failing_init(&c->failing, &c->base);
     return 0;
 }
 
 static void call_deinit(void *state) {
     struct call *c = state;
     uvm_op_unref(c->child);
+    uvm__vm_failing_deinit(&c->failing);
     uvm__vm_process_unref(c->process);
     uvm__vm_op_deinit(&c->base);
 }
@@ -254,7 +257,17 @@ static void call_deinit(void *state) {
 static void call_done(uvm_op *child, const uvm_error *err, void *arg) {
     struct call *c = arg;
     (void)child;
-    uvm__step_done(c->base.op, uvm_error_ref(err));
+    if (err == NULL) {
+        uvm__step_done(c->base.op, NULL);
+    } else {
+        uvm__vm_fail_step(&c->failing, uvm_error_ref(err));
+    }
+}
+
+static void call_cancel(uvm_op *op, void *state) {
+    struct call *c = state;
+    (void)op;
+    uvm__vm_failing_cancel(&c->failing);
 }
 
 static void call_run(uvm_op *op, void *state) {
@@ -273,7 +286,7 @@ static void call_run(uvm_op *op, void *state) {
     }
 }
 
-static const struct uvm__step signal_steps[] = {{"call", call_run, NULL, NULL, true}};
+static const struct uvm__step signal_steps[] = {{"call", call_run, call_cancel, NULL, true}};
 #define CALL_SAGA(text)                                                                            \
     {                                                                                              \
         .name = (text), .steps = signal_steps, .steps_count = 1,                                   \

@@ -133,6 +133,17 @@ void uvm__vm_exit_init(uvm_vm *vm);
 void uvm__vm_exit_wait(uvm_vm *vm, struct uvm__vm_exit_waiter *w,
                        void (*fn)(struct uvm__vm_exit_waiter *w));
 void uvm__vm_exit_unwait(struct uvm__vm_exit_waiter *w); /* idempotent on an initialised node */
+/* A step that fails: where a lost connection is all it knows, it waits for the VM's end to be decided and
+ * says that instead. Embedded in the state of an operation whose step passes `cancel` on. */
+struct uvm__vm_failing {
+    struct uvm__vm_op *o;
+    struct uvm__vm_exit_waiter vm_end;
+    uvm_error *failed; /* NULL: nothing is waited for */
+};
+void uvm__vm_failing_init(struct uvm__vm_failing *f, struct uvm__vm_op *o);
+void uvm__vm_failing_deinit(struct uvm__vm_failing *f);
+void uvm__vm_fail_step(struct uvm__vm_failing *f, uvm_error *take_err);
+void uvm__vm_failing_cancel(struct uvm__vm_failing *f);
 void uvm__vm_exit_on_vmm_end(uvm_vm *vm, enum uvm__hcs_exit cause, const char *detail);
 void uvm__vm_exit_settle(uvm_vm *vm); /* the VMM has ended and no boot is under way */
 void uvm__vm_exit_on_bridge_lost(uvm_vm *vm, const uvm_error *err);
