@@ -63,7 +63,7 @@ static void then(struct guest *g, void (*next)(struct guest *g), uint64_t ms) {
 }
 
 static uint64_t step_ms(const struct guest *g) {
-    return g->script->step_ms == 0 ? 1 : g->script->step_ms;
+    return g->script->step_ms;
 }
 
 static void boot(struct guest *g);

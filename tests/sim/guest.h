@@ -26,7 +26,9 @@
     X(SECOND_PEER, "dials the bridge twice")                                                       \
     X(LOG_TWICE, "dials its log twice")                                                            \
     X(ENTROPY_TWICE, "dials for entropy twice")                                                    \
-    X(STRAY_DIALS, "dials ports that nobody expects")
+    X(STRAY_DIALS, "dials ports that nobody expects")                                              \
+    X(EXEC_UNDIALLED, "starts processes without their streams")                                    \
+    X(EXEC_TWICE, "dials each stream of a process twice")
 enum guest_conduct {
 #define SIM_X(name, text) GUEST_##name,
     GUEST_CONDUCT_MAP(SIM_X)
@@ -78,7 +80,7 @@ struct guest_script {
     enum guest_end end;
     struct wire_plan wire;
     bool wired;            /* with a wire also while its plan says nothing, which may change */
-    uint32_t step_ms;      /* before each step of the boot and each answer; 0: 1 */
+    uint32_t step_ms;      /* before each step of the boot and each answer */
     uint32_t late_ms;      /* of AGENT_LATE */
     bool plain_agent;      /* grants no process control, as the reference */
     bool ignores_shutdown; /* hears it and goes on */

@@ -52,7 +52,7 @@ struct held {
 };
 
 static uint64_t soon(const struct guest *g) {
-    return uvm__now_ms(g->engine) + (g->script->step_ms == 0 ? 1 : g->script->step_ms);
+    return uvm__now_ms(g->engine) + g->script->step_ms;
 }
 
 static void reply_failure(struct uvm__server_request *r, int32_t result, const char *text) {
@@ -304,10 +304,20 @@ static void stdio_dialled(struct guest *g, struct uvm__stream *s, void *data) {
     dial_next(p);
 }
 
+static void again_dialled(struct guest *g, struct uvm__stream *s, void *data) {
+    (void)data;
+    g->seen->second_refused += s == NULL;
+    guest_drop(g, &s);
+}
+
 static void dial_next(struct proc *p) {
     while (p->dialled < STREAMS) {
         uint32_t port = p->ports[p->dialled++];
-        if (port != 0) {
+        if (port != 0 && p->g->script->conduct != GUEST_EXEC_UNDIALLED) {
+            if (p->g->script->conduct == GUEST_EXEC_TWICE && p->dialled > 1) {
+                /* The one before it has been taken by now. */
+                guest_dial(p->g, p->ports[p->dialled - 2], NULL, again_dialled);
+            }
             guest_dial(p->g, port, p, stdio_dialled);
             return;
         }

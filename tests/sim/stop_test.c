@@ -72,7 +72,8 @@ static void guests_end(void **unused) {
         (void)snprintf(w.label, sizeof w.label, "a guest that %s",
                        guest_end_text((enum guest_end)i));
         w.vm = world_vm_new(&w, NAME);
-        w.script = (struct guest_script){.end_at = GUEST_AT_RUNNING, .end = (enum guest_end)i};
+        world_script(&w,
+                     &(struct guest_script){.end_at = GUEST_AT_RUNNING, .end = (enum guest_end)i});
         EXPECT_EQ(&w, world_boot(&w, &boot, w.vm, NULL), 0);
         world_wait(&w, &boot, 1000);
         EXPECT_EQ(&w, boot.code, UVM_OK);

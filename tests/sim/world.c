@@ -15,6 +15,19 @@
 #define RECORDS 48u
 #define CLOSE_LIMIT_MS 20000u
 
+/* Printed only when a check fails. */
+struct world_record {
+    struct uvm_log_record said; /* its names are those of sagas and steps, which stay */
+    char text[120];
+};
+
+static void print_record(const struct world_record *r) {
+    static const char *const kinds[] = {"", "begins", "ends", "step begins", "step ends"};
+    print_error("  %6llu #%llu %s %s %s %s%s\n", (unsigned long long)r->said.at_ms,
+                (unsigned long long)r->said.op_id, r->said.op, r->said.step, kinds[r->said.kind],
+                r->said.code == 0 ? "" : uvm_error_code_name(r->said.code), r->text);
+}
+
 /* ---- failure ------------------------------------------------------------------------------ */
 
 _Noreturn void world_fail(struct world *w, const char *file, int line, const char *what, int64_t a,
@@ -25,7 +38,7 @@ _Noreturn void world_fail(struct world *w, const char *file, int line, const cha
                 w->points[WORLD_ANYWHERE]);
     uint32_t n = w->records_count < RECORDS ? w->records_count : RECORDS;
     for (uint32_t i = w->records_count - n; i < w->records_count; i++) {
-        print_error("  %s\n", w->records[i % RECORDS]);
+        print_record(&w->records[i % RECORDS]);
     }
     (void)uvm__engine_dump(w->e, text, sizeof text);
     print_error("under way:\n%s", text);
@@ -108,11 +121,12 @@ static void pass_point(struct world *w, enum world_where where) {
 
 static void on_log(const struct uvm_log_record *r, void *arg) {
     struct world *w = arg;
-    static const char *const kinds[] = {"", "begins", "ends", "step begins", "step ends"};
-    (void)snprintf(w->records[w->records_count++ % RECORDS], sizeof w->records[0],
-                   "%6llu #%llu %s %s %s %s%s", (unsigned long long)r->at_ms,
-                   (unsigned long long)r->op_id, r->op, r->step, kinds[r->kind],
-                   r->code == 0 ? "" : uvm_error_code_name(r->code), r->text);
+    struct world_record *record = &w->records[w->records_count++ % RECORDS];
+    record->said = *r;
+    record->text[0] = 0;
+    if (r->kind == UVM_LOG_TEXT) {
+        (void)snprintf(record->text, sizeof record->text, "%s", r->text);
+    }
     if (w->mark_op != NULL && r->kind == UVM_LOG_STEP_END && strcmp(r->op, w->mark_op) == 0 &&
         strcmp(r->step, w->mark_step) == 0) {
         w->marked[WORLD_ANYWHERE] = w->points[WORLD_ANYWHERE];
@@ -151,6 +165,8 @@ static void on_stop(struct uvm__hcs_system *s, void *arg) {
 void world_script(struct world *w, const struct guest_script *script) {
     w->script = script == NULL ? (struct guest_script){0} : *script;
     w->script.wired = w->wired;
+    w->script.plain_agent = w->plain_agent;
+    w->script.step_ms = w->step_ms;
     w->seen.ended_as_told = false;
 }
 
@@ -336,8 +352,16 @@ void world_expect_error(struct world *w, const struct world_call *c, const char 
 
 /* ---- life --------------------------------------------------------------------------------- */
 
+const struct world_pace world_paces[WORLD_PACES] = {
+    {WORLD_ACT_MS, WORLD_ANSWER_MS, 1}, {0, 0, 0}, {1, 40, 1}, {1, 1, 7}};
+
 void world_open(struct world *w) {
+    world_open_at(w, &world_paces[0]);
+}
+
+void world_open_at(struct world *w, const struct world_pace *pace) {
     memset(w, 0, sizeof *w);
+    w->step_ms = pace->step_ms;
     w->records = calloc(RECORDS, sizeof w->records[0]);
     UVM_ASSERT(w->records != NULL);
     const struct uvm_allocator a = {world_malloc, world_realloc, world_free, w};
@@ -347,13 +371,14 @@ void world_open(struct world *w) {
     p.log_arg = w;
     p.log_level = UVM_LOG_TRACE;
     assert_int_equal(uvm__engine_new_virtual(&p, 1, &w->e), 0);
-    const struct uvm__sim_params sim = {.act_ms = WORLD_ACT_MS,
-                                        .answer_ms = WORLD_ANSWER_MS,
+    const struct uvm__sim_params sim = {.act_ms = pace->act_ms,
+                                        .answer_ms = pace->answer_ms,
                                         .on_start = on_start,
                                         .on_stop = on_stop,
                                         .arg = w};
     assert_int_equal(uvm__sim_host_new(w->e, &sim, &w->host), 0);
     w->service = uvm__sim_service(w->host);
+    world_script(w, NULL);
 }
 
 void world_close(struct world *w) {

@@ -20,8 +20,16 @@
 
 struct world;
 
-#define WORLD_ACT_MS 2u /* of the host's verbs: called to acted, acted to answered */
+/* How long things take. */
+struct world_pace {
+    uint32_t act_ms, answer_ms; /* a verb of the host: called to acted, acted to answered */
+    uint32_t step_ms;           /* a step of the guest */
+};
+#define WORLD_ACT_MS 2u /* usually */
 #define WORLD_ANSWER_MS 3u
+/* Usual; all in one moment; the guest ahead of the host's answer; a slow guest. */
+#define WORLD_PACES 4u
+extern const struct world_pace world_paces[WORLD_PACES];
 
 /* One watched operation. */
 struct world_call {
@@ -51,6 +59,8 @@ struct world {
     uvm_service *service;
     struct guest_script script; /* of all guests, from now on */
     bool wired;                 /* of each script */
+    bool plain_agent;           /* likewise */
+    uint32_t step_ms;           /* likewise */
     struct guest_seen seen;
 
     struct {
@@ -68,12 +78,13 @@ struct world {
     uvm_vm *vm;         /* for injections: the one that is tried */
     struct world_call *call; /* likewise */
     uvm_scope *scope;        /* likewise */
+    void *subject;           /* likewise: the test's own */
 
     uint64_t live, live_bytes, live_bytes_peak; /* of the engine's memory */
     uint32_t allocs, fail_at;                   /* the nth allocation fails; 0: none */
     bool fail_for_good;
 
-    char (*records)[160]; /* ring of log records */
+    struct world_record *records; /* ring of log records */
     uint32_t records_count;
     uint64_t console_bytes;
 };
@@ -95,6 +106,7 @@ _Noreturn void world_fail(struct world *w, const char *file, int line, const cha
     } while (0)
 
 void world_open(struct world *w);
+void world_open_at(struct world *w, const struct world_pace *pace);
 /* No VM may be left. */
 void world_close(struct world *w);
 
