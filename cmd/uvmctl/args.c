@@ -197,20 +197,6 @@ bool args_parse(struct args *a, char **argv) {
     return true;
 }
 
-void args_print_options(const struct option_row *options) {
-    for (; options->name != NULL; options++) {
-        char left[48];
-        char letter[5] = "    ";
-        if (options->letter != 0) {
-            (void)snprintf(letter, sizeof letter, "-%c, ", options->letter);
-        }
-        (void)snprintf(left, sizeof left, "%s--%s%s%s", letter, options->name,
-                       options->value == NULL ? "" : " ",
-                       options->value == NULL ? "" : options->value);
-        printf("  %-28s %s\n", left, options->help);
-    }
-}
-
 /* ---- values ------------------------------------------------------------------------------- */
 
 /* The number at the begin of `text`; *ret_rest is what follows it. */

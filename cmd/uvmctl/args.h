@@ -31,7 +31,6 @@ struct args {
 
 /* argv without the verb. False: a message was printed. */
 bool args_parse(struct args *a, char **argv);
-void args_print_options(const struct option_row *options);
 
 /* Nearest of `count` names to `word`, or NULL when none is near. */
 const char *args_nearest(const char *word, const char *const *names, size_t count);

@@ -90,18 +90,6 @@ struct boot_args {
     bool json, measure, parallel_given;
 };
 
-void help_boot(void) {
-    printf(
-        "usage: uvmctl boot [OPTION…] [-- CMD ARG…]\n\n"
-        "Boots a UVM, runs CMD in it, ends with CMD's exit status, leaves nothing. Without CMD it\n"
-        "stays until the UVM has ended, its console on the terminal.\n\n");
-    args_print_options(rows);
-    printf(
-        "\nExit status: the command's (128 + n when signal n ended it); 124 the timeout passed,\n"
-        "125 the engine failed, 126 not runnable, 127 not found, 130 interrupted.\n\n"
-        "Example:\n  uvmctl boot --memory 512M -- sh -c 'uname -a; free -m'\n");
-}
-
 /* ---- the command line --------------------------------------------------------------------- */
 
 static bool bad_value(enum opt o, const char *value, const char *wanted) {
@@ -440,7 +428,7 @@ static int boot_with(struct boot_args *b) {
     return status;
 }
 
-int verb_boot(char **argv) {
+static int boot(char **argv) {
     struct boot_args b = {.run = {.vm = UVM_VM_PARAMS_INIT}, .count = 1, .parallel = 1};
     struct args a = {"boot", rows, on_option, on_word, &b, NULL, false};
     for (char **w = argv; *w != NULL && strcmp(*w, "--") != 0; w++) {
@@ -450,7 +438,7 @@ int verb_boot(char **argv) {
     }
     bool ok = args_parse(&a, argv);
     if (ok && a.help) {
-        help_boot();
+        help_verb(stdout, &verb_boot);
         return EXIT_DONE;
     }
     b.run.command = a.command;
@@ -470,3 +458,17 @@ int verb_boot(char **argv) {
     free(b.document);
     return status;
 }
+
+const struct verb verb_boot = {
+    .name = "boot",
+    .summary = "boot a UVM, run a command in it, leave nothing",
+    .words = "[OPTION…] [-- CMD ARG…]",
+    .about =
+        "Boots a UVM, runs CMD in it, ends with CMD's exit status, leaves nothing. Without CMD it\n"
+        "stays until the UVM has ended, its console on the terminal.",
+    .options = rows,
+    .status = "the command's (128 + n when signal n ended it); 124 the timeout passed,\n"
+              "125 the engine failed, 126 not runnable, 127 not found, 130 interrupted.",
+    .example = "uvmctl boot --memory 512M -- sh -c 'uname -a; free -m'",
+    .run = boot,
+};

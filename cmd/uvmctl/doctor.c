@@ -31,14 +31,6 @@ struct doctor {
     struct json_out out;
 };
 
-void help_doctor(void) {
-    printf("usage: uvmctl doctor [--json]\n\n"
-           "Checks what this host has for booting UVMs, a line each with the remedy.\n\n");
-    args_print_options(rows);
-    printf("\nExit status: 0, or 5 when something is missing that a boot needs.\n\n"
-           "Example:\n  uvmctl doctor\n");
-}
-
 static void report(struct doctor *d, bool ok, const char *check, const char *text,
                    const char *remedy) {
     d->missing = d->missing || !ok;
@@ -154,15 +146,26 @@ static int examine(struct doctor *d) {
     return d->missing ? EXIT_HOST : EXIT_DONE;
 }
 
-int verb_doctor(char **argv) {
+static int doctor(char **argv) {
     struct doctor d = {0};
     struct args a = {"doctor", rows, on_option, on_word, &d, NULL, false};
     if (!args_parse(&a, argv)) {
         return EXIT_USAGE;
     }
     if (a.help) {
-        help_doctor();
+        help_verb(stdout, &verb_doctor);
         return EXIT_DONE;
     }
     return examine(&d);
 }
+
+const struct verb verb_doctor = {
+    .name = "doctor",
+    .summary = "check what this host has for booting UVMs",
+    .words = "[--json]",
+    .about = "Checks what this host has for booting UVMs, a line each with the remedy.",
+    .options = rows,
+    .status = "0, or 5 when something is missing that a boot needs.",
+    .example = "uvmctl doctor",
+    .run = doctor,
+};

@@ -9,52 +9,43 @@
 #include <stdio.h>
 #include <string.h>
 
-#define VERSION "0.1.0"
-
-static const struct verb {
-    const char *name, *summary;
-    int (*run)(char **argv);
-    void (*help)(void);
-} verbs[] = {
-    {"boot", "boot a UVM, run a command in it, leave nothing", verb_boot, help_boot},
-    {"doctor", "check what this host has for booting UVMs", verb_doctor, help_doctor},
-};
-#define VERBS (sizeof verbs / sizeof verbs[0])
+static const struct verb *const verbs[] = {&verb_boot, &verb_doctor, NULL};
+#define VERBS (sizeof verbs / sizeof verbs[0] - 1)
 
 static const struct verb *find_verb(const char *name) {
     for (size_t i = 0; i < VERBS; i++) {
-        if (strcmp(verbs[i].name, name) == 0) {
-            return &verbs[i];
+        if (strcmp(verbs[i]->name, name) == 0) {
+            return verbs[i];
         }
     }
     const char *names[VERBS + 1];
     for (size_t i = 0; i < VERBS; i++) {
-        names[i] = verbs[i].name;
+        names[i] = verbs[i]->name;
     }
     names[VERBS] = "help";
     args_unknown("verb", name, args_nearest(name, names, VERBS + 1));
     return NULL;
 }
 
-static void print_help(void) {
-    printf("usage: uvmctl VERB [OPTION…] [-- CMD ARG…]\n\nUtility VMs.\n\n");
-    for (size_t i = 0; i < VERBS; i++) {
-        printf("  %-8s %s\n", verbs[i].name, verbs[i].summary);
-    }
-    printf("  %-8s %s\n", "help", "explain a verb: uvmctl help VERB");
-    printf("\nExample:\n  uvmctl boot -- uname -a\n");
-}
-
+/* --man and --bash are for the build of what is installed. */
 static int help(const char *name) {
     if (name == NULL) {
-        print_help();
+        help_verbs(stdout, verbs);
+        return EXIT_DONE;
+    }
+    if (strcmp(name, "--man") == 0) {
+        help_man(stdout, verbs, uvm_version());
+        return EXIT_DONE;
+    }
+    if (strcmp(name, "--bash") == 0) {
+        help_bash(stdout, verbs);
         return EXIT_DONE;
     }
     const struct verb *v = find_verb(name);
     if (v == NULL) {
         return EXIT_USAGE;
     }
-    v->help();
+    help_verb(stdout, v);
     return EXIT_DONE;
 }
 
@@ -71,7 +62,7 @@ int main(int argc, char **argv) {
         return EXIT_USAGE;
     }
     if (strcmp(word, "--version") == 0) {
-        printf("uvmctl %s\n", VERSION);
+        printf("uvmctl %s\n", uvm_version());
         return flushed(EXIT_DONE);
     }
     if (strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {

@@ -55,7 +55,7 @@ bool paths_launch(char ret[PATH_BYTES]) {
 }
 
 bool paths_boot_file(const char *name, char ret[PATH_BYTES], char *ret_where, size_t bytes) {
-    static const char *const places[] = {"../share/uvm/", "../"};
+    static const char *const places[] = {"../lib/uvm/", "../"};
     char folder[PATH_BYTES];
     const char *set = getenv("UVM_BOOT_FILES");
     if (set != NULL && set[0] != 0) {

@@ -2,12 +2,10 @@
  * verbs.h — the verbs, one file each. Each takes the words after its name and returns an exit status.
  */
 #pragma once
+#include "cmd/uvmctl/help.h"
 #include "cmd/uvmctl/run.h"
 
-int verb_boot(char **argv);
-void help_boot(void);
-int verb_doctor(char **argv);
-void help_doctor(void);
+extern const struct verb verb_boot, verb_doctor;
 
 /* measure.c: `count` boots, `parallel` at a time, and their times. */
 int measure(struct app *app, const struct run_params *params, uint32_t count, uint32_t parallel,
