@@ -5,6 +5,9 @@
  * Threading: everything here runs on the loop's thread and is checked by assertion.
  * Ownership: arguments are copied unless a name says `take_`; what a `ret_` pointer receives belongs
  * to the caller. A negative return is `-UVM_E_…`, nothing happened and `ret_` is untouched.
+ * Params begin with their size, which the UVM_…_PARAMS_INIT of each sets. A struct from an older header
+ * is shorter and means the same as ever; one from a newer header than the library's is refused with
+ * INVAL, in words to the log (uvm_vm_new(): in its error).
  */
 #pragma once
 #include <stdbool.h>

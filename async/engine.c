@@ -7,6 +7,7 @@
  * Closing asserts that no op, scope or handle of others is alive: a leak is an assertion.
  */
 #include "async/engine_int.h"
+#include "async/params.h"
 #include "async/saga.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -152,14 +153,26 @@ void uvm__engine_arm_timer(uvm_engine *e) {
 
 /* ---- life --------------------------------------------------------------------------------- */
 
+/* A struct that is larger than what is known here still has in it what is. */
+static void say_refused(const struct uvm_engine_params *params, const struct uvm__fail *f) {
+    if (params->size > sizeof *params && params->log != NULL) {
+        const struct uvm_log_record record = {.level = UVM_LOG_ERROR,
+                                              .vm = "",
+                                              .op = "",
+                                              .step = "",
+                                              .code = UVM_E_INVAL,
+                                              .text = f->msg};
+        params->log(&record, params->log_arg);
+    }
+}
+
 static int engine_new(uv_loop_t *loop, const struct uvm_engine_params *params, uint64_t seed,
                       uvm_engine **ret_engine) {
     struct uvm_engine_params p = UVM_ENGINE_PARAMS_INIT;
-    if (params != NULL) {
-        if (params->size == 0 || params->size > sizeof p) {
-            return -UVM_E_INVAL;
-        }
-        memcpy(&p, params, params->size);
+    struct uvm__fail f = {0};
+    if (params != NULL && uvm__params_read("uvm_engine_params", params, sizeof p, &p, &f) < 0) {
+        say_refused(params, &f);
+        return -UVM_E_INVAL;
     }
     const struct uvm_allocator *a = p.allocator == NULL ? &plain_allocator : p.allocator;
     if (a->malloc == NULL || a->realloc == NULL || a->free == NULL) {

@@ -6,6 +6,7 @@
  * connection is not the news: the step waits for the VM's end to be decided and reports that.
  */
 #include "async/cleanup.h"
+#include "async/params.h"
 #include "uvm/process_int.h"
 #include <errno.h>
 #include <string.h>
@@ -234,11 +235,8 @@ static bool is_valid(const struct uvm_exec_params *p) {
 int uvm_exec_start(uvm_vm *vm, const struct uvm_exec_params *params, uvm_scope *scope,
                    uvm_done_fn done, void *arg, uvm_op **ret_op) {
     struct uvm_exec_params u = UVM_EXEC_PARAMS_INIT;
-    if (params->size == 0 || params->size > sizeof u) {
-        return -UVM_E_INVAL;
-    }
-    memcpy(&u, params, params->size);
-    if (!is_valid(&u)) {
+    if (uvm__params_read_logged(vm->engine, "uvm_exec_params", params, sizeof u, &u) < 0 ||
+        !is_valid(&u)) {
         return -UVM_E_INVAL;
     }
     if (count(u.argv) + count(u.env) > STRINGS_MAX ||

@@ -17,6 +17,29 @@
 extern "C" {
 #endif
 
+/* ---- version ---------------------------------------------------------------------------------- */
+
+/* Of these headers; the one place where it stands. Until 1.0 a minor version may break both the
+ * interface and the name of the library's file. */
+#define UVM_VERSION_MAJOR 0
+#define UVM_VERSION_MINOR 1
+#define UVM_VERSION_PATCH 0
+
+/* For comparing: `#if UVM_VERSION_NUMBER >= UVM_VERSION_OF(0, 2, 0)`. */
+#define UVM_VERSION_OF(major, minor, patch) ((major)*1000000 + (minor)*1000 + (patch))
+#define UVM_VERSION_NUMBER UVM_VERSION_OF(UVM_VERSION_MAJOR, UVM_VERSION_MINOR, UVM_VERSION_PATCH)
+#define UVM__TEXT_OF(x) #x
+#define UVM__TEXT(x) UVM__TEXT_OF(x)
+#define UVM_VERSION                                                                                \
+    UVM__TEXT(UVM_VERSION_MAJOR)                                                                   \
+    "." UVM__TEXT(UVM_VERSION_MINOR) "." UVM__TEXT(UVM_VERSION_PATCH)
+
+/* Of the library that the program runs with: "0.1.0", and the number that compares. */
+const char *uvm_version(void);
+int uvm_version_number(void);
+
+/* ---- services --------------------------------------------------------------------------------- */
+
 typedef struct uvm__hcs uvm_service; /* a compute service */
 typedef struct uvm_vm uvm_vm;
 typedef struct uvm_process uvm_process;

@@ -7,6 +7,7 @@
  * end are not cancelled by it.
  * The memory goes with the last reference; the object is over for its maker when close called back.
  */
+#include "async/params.h"
 #include "uvm/document.h"
 #include "uvm/vm_int.h"
 #include <string.h>
@@ -70,17 +71,12 @@ int uvm_vm_new(uvm_engine *engine, uvm_service *service, const struct uvm_vm_par
                uvm_vm **ret_vm, uvm_error **ret_err) {
     struct uvm_vm_params p = UVM_VM_PARAMS_INIT;
     struct uvm__fail f = {0};
-    if (params->size == 0 || params->size > sizeof p) {
-        int rc =
-            uvm__fail(&f, UVM_E_INVAL, 0, "params: their size %zu is not known here", params->size);
-        if (ret_err != NULL) {
-            *ret_err = uvm__fail_error(engine, rc, &f);
-        }
-        return rc;
+    uvm_vm *vm = NULL;
+    int rc = uvm__params_read("uvm_vm_params", params, sizeof p, &p, &f);
+    if (rc == 0) {
+        vm = uvm__zalloc(engine, sizeof *vm);
+        rc = vm == NULL ? -UVM_E_NOMEM : 0;
     }
-    memcpy(&p, params, params->size);
-    uvm_vm *vm = uvm__zalloc(engine, sizeof *vm);
-    int rc = vm == NULL ? -UVM_E_NOMEM : 0;
     if (vm != NULL) {
         vm->refs = 1;
         vm->engine = engine;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * qemu_service.h — a compute service for Linux hosts: each VM is a QEMU of its own.
  *
- * The public constructor; everything else goes through hcs/compute_service.h.
+ * The public constructor and the probe; VMs on it are made by uvm_vm_new() (uvm/uvm.h).
  * Ownership: params are copied. Threading: the engine's loop thread. Nothing here reads the environment.
  */
 #pragma once
@@ -43,7 +43,7 @@ struct uvm_qemu_params {
     }
 
 /* Needs no QEMU on the host: what is missing is told by create. -UVM_E_INVAL, -UVM_E_NOMEM,
- * -UVM_E_UNSUPPORTED on an engine without a loop. Closed by uvm__hcs_service_close(). */
+ * -UVM_E_UNSUPPORTED on an engine without a loop. Closed by uvm_service_close(). */
 int uvm_qemu_service_new(uvm_engine *engine, const struct uvm_qemu_params *params,
                          struct uvm__hcs **ret_service);
 

@@ -11,6 +11,7 @@
 #include "async/alloc.h"
 #include "async/check.h"
 #include "async/engine.h"
+#include "async/params.h"
 
 static void on_closed(struct uvm__ready *r) {
     struct uvm__qemu *q = UVM__CONTAINER_OF(r, struct uvm__qemu, closed);
@@ -76,10 +77,11 @@ static char *copy(uvm_engine *e, const char *text, bool *failed) {
 
 int uvm_qemu_service_new(uvm_engine *engine, const struct uvm_qemu_params *params,
                          struct uvm__hcs **ret_service) {
+    struct uvm_qemu_params p = UVM_QEMU_PARAMS_INIT;
     bool failed = false;
 
-    if (params == NULL || params->size != sizeof *params || params->launch_path == NULL ||
-        params->accel < UVM_QEMU_ACCEL_AUTO || params->accel > UVM_QEMU_ACCEL_TCG) {
+    if (uvm__params_read_logged(engine, "uvm_qemu_params", params, sizeof p, &p) < 0 ||
+        p.launch_path == NULL || p.accel < UVM_QEMU_ACCEL_AUTO || p.accel > UVM_QEMU_ACCEL_TCG) {
         return -UVM_E_INVAL;
     }
     if (uvm__engine_loop(engine) == NULL) {
@@ -91,17 +93,17 @@ int uvm_qemu_service_new(uvm_engine *engine, const struct uvm_qemu_params *param
     }
     q->base.ops = &ops;
     q->base.engine = engine;
-    q->qemu_path = copy(engine, params->qemu_path, &failed);
-    q->search_path = copy(engine, params->search_path, &failed);
-    q->launch_path = copy(engine, params->launch_path, &failed);
-    q->cache_dir = copy(engine, params->cache_dir, &failed);
-    q->drop = params->drop;
-    q->uid_base = params->vmm_uid_base;
-    q->processors_possible = params->processors_possible;
+    q->qemu_path = copy(engine, p.qemu_path, &failed);
+    q->search_path = copy(engine, p.search_path, &failed);
+    q->launch_path = copy(engine, p.launch_path, &failed);
+    q->cache_dir = copy(engine, p.cache_dir, &failed);
+    q->drop = p.drop;
+    q->uid_base = p.vmm_uid_base;
+    q->processors_possible = p.processors_possible;
     uvm__accel_init(&q->accel, engine);
-    q->accel.option = params->accel;
-    q->accel.drop = params->drop;
-    q->accel.uid_base = params->vmm_uid_base;
+    q->accel.option = p.accel;
+    q->accel.drop = p.drop;
+    q->accel.uid_base = p.vmm_uid_base;
     q->accel.launch_path = q->launch_path;
     q->accel.cache_dir = q->cache_dir;
     uvm__ready_init(&q->closed, on_closed);
