@@ -4,7 +4,7 @@
  * What could go wrong is that a region lies about its file: a touch beyond the file's end is SIGBUS for this
  * process. So the size is compared with the file's, and only a file sealed against shrinking is mapped at
  * all; a disk image that the guest has as persistent memory is such a file that is not, and no ring or buffer
- * has business there. Where another process can write the same memory nothing read twice need be the same:
+ * has business there. Nor is a file of huge pages, whose pool may be empty when we touch it. Where another process can write the same memory nothing read twice need be the same:
  * copying in goes through a barrier, so that the compiler does not look again.
  */
 #include "hvsock/guest_mem.h"
@@ -14,9 +14,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 void uvm__guest_mem_init(struct uvm__guest_mem *m, uvm_engine *e, uint64_t bytes_max) {
     *m = (struct uvm__guest_mem){.engine = e, .bytes_max = bytes_max};
@@ -76,7 +78,15 @@ static int check_numbers(const struct uvm__guest_mem *m, const struct uvm__guest
     return 0;
 }
 
-/* Checks the file and maps its part, or leaves the region unmapped when the file can shrink. */
+/* Whether every byte below the file's end can be touched, now and later. */
+static bool is_solid(int fd) {
+    struct statfs fs;
+    int seals = fcntl(fd, F_GET_SEALS);
+    return seals >= 0 && (seals & F_SEAL_SHRINK) != 0 && fstatfs(fd, &fs) == 0 &&
+           fs.f_type != HUGETLBFS_MAGIC;
+}
+
+/* Checks the file and maps its part, or leaves the region unmapped when touching it is no good. */
 static int map_file(struct uvm__guest_region *r, const struct uvm__guest_region_desc *d, int fd,
                     struct uvm__fail *f) {
     struct stat st;
@@ -90,15 +100,10 @@ static int map_file(struct uvm__guest_region *r, const struct uvm__guest_region_
                          " at %" PRIu64,
                          d->gpa, (long long)st.st_size, d->bytes, d->offset);
     }
-    int seals = fcntl(fd, F_GET_SEALS);
-    if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
+    if (!is_solid(fd)) {
         return 0;
     }
-    /* Files of huge pages want offset and length in whole pages of theirs. */
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-    if ((uint64_t)st.st_blksize > page && (st.st_blksize & (st.st_blksize - 1)) == 0) {
-        page = (uint64_t)st.st_blksize;
-    }
     uint64_t lead = d->offset & (page - 1);
     uint64_t bytes = (lead + d->bytes + page - 1) & ~(page - 1);
     void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,

@@ -198,6 +198,22 @@ static void removal(void **state) {
     assert_int_equal(at[0], (uint8_t)(15 + 5 * PAGE));
 }
 
+/* A touch where the pool of huge pages is empty is SIGBUS; nobody keeps one filled for a front end. */
+static void huge_pages_stay_unmapped(void **state) {
+    (void)state;
+    uint64_t n = PAGE;
+    int fd = memfd_create("guest_mem_test", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB);
+    if (fd < 0) {
+        skip(); /* a kernel without them */
+    }
+    assert_int_equal(ftruncate(fd, 2 << 20), 0);
+    assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), 0);
+    assert_int_equal(add(0, 16 * PAGE, 0x100000, 0, fd), 0);
+    assert_null(uvm__guest_mem_at(&bed.mem, 0, &n));
+    assert_null(uvm__guest_mem_user(&bed.mem, 0x100000, PAGE));
+    close(fd);
+}
+
 int main(void) {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -206,6 +222,7 @@ int main(void) {
         CASE(the_number_of_regions_is_limited),
         CASE(translation),
         CASE(files_that_may_shrink_stay_unmapped),
+        CASE(huge_pages_stay_unmapped),
         CASE(removal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
