@@ -25,7 +25,8 @@
 #include "async/sock.h"
 #include "hcs/qemu/qmp_frame.h"
 
-#define READ_BYTES 65536u
+#define CHUNK_BYTES 4096u
+#define CHUNKS_PER_TURN 16u /* a VMM that talks without end leaves the loop to others */
 #define CAPABILITIES_ID 0u
 
 enum state { GREETING, CAPABILITIES, READY, ENDED };
@@ -187,8 +188,8 @@ static bool take_lines(struct uvm__qmp *q) {
 static void on_readable(struct uvm__sock *s, void *arg) {
     struct uvm__qmp *q = arg;
 
-    for (;;) {
-        char chunk[4096];
+    for (unsigned i = 0; i < CHUNKS_PER_TURN; i++) { /* what is left shows up again */
+        char chunk[CHUNK_BYTES];
         ssize_t n = uvm__sock_recv(s, chunk, sizeof chunk, NULL, NULL);
         if (n == -UVM_E_AGAIN) {
             return;

@@ -11,6 +11,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* ---- lines -------------------------------------------------------------------------------- */
@@ -124,6 +125,7 @@ struct world {
     bool ready, ended, closed;
     int end_code; /* 0: end of the stream */
     char events[256];
+    unsigned events_count;
     int done, done_code;
     char done_detail[128];
     bool one_done;
@@ -140,6 +142,7 @@ static void on_event(struct uvm__qmp *q, const char *name, const cJSON *data, vo
     const char *reason =
         data == NULL ? NULL : uvm__json_string(uvm__json_get(UVM__JSON_STRICT, data, "reason"));
     (void)q;
+    w->events_count++;
     (void)snprintf(w->events + len, sizeof w->events - len, "%s(%s) ", name,
                    reason == NULL ? "" : reason);
 }
@@ -326,6 +329,26 @@ static void closing_ends_commands_too(void **state) {
     close_world(&w);
 }
 
+/* Others on the loop have their turn although the VMM has more to say. */
+static void a_flood_is_taken_in_turns(void **state) {
+    (void)state;
+    static const char line[] = "{\"event\":\"FLOOD\",\"data\":{\"text\":\"................\"}}\r\n";
+    static char flood[1500 * (sizeof line - 1)];
+    struct world w;
+    unsigned turns = 0;
+    for (size_t at = 0; at < sizeof flood; at += sizeof line - 1) {
+        memcpy(flood + at, line, sizeof line - 1);
+    }
+    get_ready(&w);
+    assert_int_equal(send(w.peer, flood, sizeof flood, MSG_DONTWAIT), sizeof flood);
+    while (w.events_count < 1500) {
+        assert_true(++turns < 100);
+        uv_run(&w.kit.loop, UV_RUN_NOWAIT);
+    }
+    assert_true(turns >= 2);
+    close_world(&w);
+}
+
 static void before_ready_commands_are_refused(void **state) {
     (void)state;
     struct world w;
@@ -444,6 +467,7 @@ int main(void) {
         cmocka_unit_test(an_effect_waits_for_its_reply),
         cmocka_unit_test(the_end_ends_every_command_first),
         cmocka_unit_test(closing_ends_commands_too),
+        cmocka_unit_test(a_flood_is_taken_in_turns),
         cmocka_unit_test(before_ready_commands_are_refused),
         cmocka_unit_test(hostile_lines),
         cmocka_unit_test(hostile_replies_to_a_command),
