@@ -35,6 +35,7 @@ struct many {
     const struct run_params *params;
     uint32_t count, started, over, failed, parallel;
     bool json, table;
+    bool filling; /* a run that is over at once comes back there */
     struct result *results;
     struct slot *slots;
 };
@@ -88,11 +89,16 @@ static void start_slot(struct many *m, struct slot *s) {
 }
 
 static void fill(struct many *m) {
+    if (m->filling) {
+        return;
+    }
+    m->filling = true;
     for (uint32_t i = 0; i < m->parallel; i++) {
-        if (!m->slots[i].busy && m->started < m->count && m->app->interrupted == 0) {
+        while (!m->slots[i].busy && m->started < m->count && m->app->interrupted == 0) {
             start_slot(m, &m->slots[i]);
         }
     }
+    m->filling = false;
     bool busy = false;
     for (uint32_t i = 0; i < m->parallel; i++) {
         busy = busy || m->slots[i].busy;

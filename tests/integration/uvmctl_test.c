@@ -313,6 +313,10 @@ static void test_many_fail(void **state) {
     assert_non_null(strstr(c.out_text, "\"status\":1"));
     assert_non_null(strstr(c.out_text, "\"summary\":{\"min\":0,"));
     command_free(&c);
+    /* Each of these is over before its start has returned. */
+    assert_int_equal(boot_run(&c, LIST("--count", "100000", "--memory", "33M", "--", "true")), 1);
+    assert_non_null(strstr(c.err_text, "33 MB is odd"));
+    command_free(&c);
 }
 
 /* ---- words ------------------------------------------------------------------------------------ */
