@@ -9,7 +9,8 @@
 #include "async/cleanup.h"
 #include "uvm/vm_int.h"
 
-#define TURNS_MAX 1000u /* of the ready queue, once nothing but it is waited for */
+#define TURNS_MAX 1000u    /* of the ready queue, once nothing but it is waited for */
+#define LOOK_AGAIN_MS 100u  /* after them: for what the kernel still holds */
 
 static void on_system_closed(void *arg) {
     uvm_vm *vm = arg;
@@ -28,6 +29,7 @@ static void finish(uvm_vm *vm) {
     void *arg = vm->closed_arg;
     vm->on_closed = NULL;
     UVM_ASSERT(uvm__list_empty(&vm->exit_waiters));
+    uvm__deadline_clear(vm->engine, &vm->close_again);
     uvm_scope_unref(&vm->scope);
     uvm_scope_unref(&vm->undo_root);
     uvm__vm_unref(vm);
@@ -46,14 +48,23 @@ static void on_turn(struct uvm__ready *r) {
         return; /* their ends come back here */
     }
     if (!uvm__list_empty(&vm->undo_root.children)) {
-        /* Quarantined undos and orphans end now that the VM is gone, within a few turns. */
+        /* Quarantined undos and orphans end now that the VM is gone, within a few turns; but for an
+         * undo that waits for a VMM which was killed and does not die: it may take its time. */
         uvm__scope_fail(&vm->undo_root, UVM__VM_EXITED, NULL);
-        vm->close_turns++;
-        UVM_ASSERT_CMP(vm->close_turns, <, TURNS_MAX);
-        uvm__ready_push(vm->engine, r);
+        if (vm->close_turns < TURNS_MAX) {
+            vm->close_turns++;
+            uvm__ready_push(vm->engine, r);
+        } else {
+            uvm__deadline_set(vm->engine, &vm->close_again,
+                              uvm__now_ms(vm->engine) + LOOK_AGAIN_MS);
+        }
         return;
     }
     finish(vm);
+}
+
+static void on_again(struct uvm__deadline *d) {
+    uvm__vm_close_turn(UVM__CONTAINER_OF(d, uvm_vm, close_again));
 }
 
 void uvm__vm_close_turn(uvm_vm *vm) {
@@ -69,6 +80,7 @@ void uvm_vm_close(uvm_vm *vm, void (*on_closed)(void *arg), void *arg) {
     vm->closed_arg = arg;
     vm->on_console = NULL;
     uvm__ready_init(&vm->close_ready, on_turn);
+    uvm__deadline_init(&vm->close_again, on_again);
     uvm_scope_cancel(&vm->scope);
     while (!uvm__list_empty(&vm->processes)) {
         uvm__vm_process_drop(uvm__vm_process_of(vm->processes.next));

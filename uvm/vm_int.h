@@ -104,6 +104,7 @@ struct uvm_vm {
     bool closing, system_closing; /* close.c */
     uint32_t close_turns;
     struct uvm__ready close_ready;
+    struct uvm__deadline close_again;
     void (*on_closed)(void *arg);
     void *closed_arg;
 };
