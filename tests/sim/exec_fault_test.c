@@ -5,6 +5,7 @@
  * agent lacks process control, or leaves the streams undialled; an answer comes after its op was given up.
  */
 #include "async/limits.h"
+#include "async/scope.h"
 #include "tests/sim/flow.h"
 #include <stdio.h>
 #include <string.h>
@@ -211,6 +212,39 @@ static void an_agent_like_the_reference(void **unused) {
     }
 }
 
+/* The bridge is gone, the VM's end not yet decided: whoever starts now is told how it ended. */
+static void a_bridge_that_is_lost_already(void **unused) {
+    (void)unused;
+    for (unsigned cancel = 0; cancel < 2; cancel++) {
+        struct world w;
+        struct flow f;
+        world_open(&w);
+        (void)snprintf(w.label, sizeof w.label, "exec on a lost bridge, cancel %u", cancel);
+        w.vm = world_vm_new(&w, NAME);
+        world_script(
+            &w, &(struct guest_script){.end_at = GUEST_AT_RUNNING, .end = GUEST_END_AGENT_GONE});
+        struct world_call boot = {0};
+        EXPECT_EQ(&w, world_boot(&w, &boot, w.vm, NULL), 0);
+        world_pass(&w, 100);
+        EXPECT_EQ(&w, boot.code, UVM_OK);
+        EXPECT_EQ(&w, uvm_vm_state(w.vm), UVM_VM_RUNNING);
+        EXPECT_EQ(&w, flow_start(&f, &w, w.vm, &flow_rows[FLOW_TRUE], NULL), 0);
+        world_pass(&w, 100);
+        EXPECT_EQ(&w, f.exec.done, 0);
+        if (cancel == 1) {
+            uvm_op_cancel(f.exec.op);
+        }
+        w.call = &f.exec;
+        world_wait(&w, &f.exec, cancel == 1 ? 1 : LOST_MS);
+        EXPECT_EQ(&w, f.exec.code, cancel == 1 ? UVM_E_CANCELED : UVM_E_EXITED);
+        w.call = NULL;
+        flow_end(&f);
+        world_call_end(&boot);
+        world_vm_close(&w, w.vm);
+        world_close(&w);
+    }
+}
+
 /* ---- late answers ------------------------------------------------------------------------- */
 
 /* Given up while the answer was on its way: named at once as not undone, undone when it comes. */
@@ -239,7 +273,10 @@ static void a_late_success_is_undone(void **unused) {
     w.call = NULL;
     flow_end(&f);
     EXPECT_EQ(&w, w.seen.processes, 1);
+    const uvm_scope *undo_root = uvm_vm_scope(w.vm)->undo_root;
+    EXPECT(&w, uvm__scope_quarantined(undo_root) > 0);
     world_pass(&w, LATE_MS);
+    EXPECT_EQ(&w, uvm__scope_quarantined(undo_root), 0);
     EXPECT_EQ(&w, w.seen.processes, 0); /* killed, and waited for */
     EXPECT_EQ(&w, w.seen.processes_killed, 1);
     EXPECT_EQ(&w, uvm_vm_state(w.vm), UVM_VM_RUNNING);
@@ -255,6 +292,7 @@ int main(void) {
         cmocka_unit_test(streams_that_are_not_dialled),
         cmocka_unit_test(streams_that_are_dialled_twice),
         cmocka_unit_test(an_agent_like_the_reference),
+        cmocka_unit_test(a_bridge_that_is_lost_already),
         cmocka_unit_test(a_late_success_is_undone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -353,7 +353,7 @@ void world_expect_error(struct world *w, const struct world_call *c, const char 
 /* ---- life --------------------------------------------------------------------------------- */
 
 const struct world_pace world_paces[WORLD_PACES] = {
-    {WORLD_ACT_MS, WORLD_ANSWER_MS, 1}, {0, 0, 0}, {1, 40, 1}, {1, 1, 7}};
+    {WORLD_ACT_MS, WORLD_ANSWER_MS, 1, 0}, {0, 0, 0, 0}, {1, 40, 1, 0}, {1, 1, 7, 100}};
 
 void world_open(struct world *w) {
     world_open_at(w, &world_paces[0]);
@@ -373,6 +373,7 @@ void world_open_at(struct world *w, const struct world_pace *pace) {
     assert_int_equal(uvm__engine_new_virtual(&p, 1, &w->e), 0);
     const struct uvm__sim_params sim = {.act_ms = pace->act_ms,
                                         .answer_ms = pace->answer_ms,
+                                        .window_bytes = pace->window_bytes,
                                         .on_start = on_start,
                                         .on_stop = on_stop,
                                         .arg = w};

@@ -24,10 +24,11 @@ struct world;
 struct world_pace {
     uint32_t act_ms, answer_ms; /* a verb of the host: called to acted, acted to answered */
     uint32_t step_ms;           /* a step of the guest */
+    uint32_t window_bytes;      /* of streams; 0: the usual */
 };
 #define WORLD_ACT_MS 2u /* usually */
 #define WORLD_ANSWER_MS 3u
-/* Usual; all in one moment; the guest ahead of the host's answer; a slow guest. */
+/* Usual; all in one moment; the guest ahead of the host's answer; a slow guest and narrow streams. */
 #define WORLD_PACES 4u
 extern const struct world_pace world_paces[WORLD_PACES];
 

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <uv.h>
 
 enum { ACT_MS = 2, ANSWER_MS = 3, DONE_MS = ACT_MS + ANSWER_MS, LATE_MS = 3 * UVM__UNDO_MS };
 
@@ -640,6 +641,63 @@ static void two_systems_are_apart(void **unused) {
     close_world(&w);
 }
 
+/* ---- a real loop -------------------------------------------------------------------------- */
+
+static void real_closed(void *arg) {
+    ((struct world *)arg)->closed++;
+}
+
+static void real_terminated(uvm_op *op, const uvm_error *err, void *arg) {
+    struct world *w = arg;
+    (void)op;
+    assert_null(err);
+    uvm__hcs_close(w->s, real_closed, w);
+}
+
+static void real_started(uvm_op *op, const uvm_error *err, void *arg) {
+    struct world *w = arg;
+    (void)op;
+    assert_null(err);
+    assert_int_equal(uvm__hcs_terminate(w->s, NULL, real_terminated, w, NULL), 0);
+}
+
+static void real_created(uvm_op *op, const uvm_error *err, void *arg) {
+    struct world *w = arg;
+    assert_null(err);
+    w->s = uvm__hcs_create_result(w->hcs, op);
+    assert_int_equal(uvm__hcs_start(w->s, NULL, real_started, w, NULL), 0);
+}
+
+static void works_on_a_real_loop(void **unused) {
+    (void)unused;
+    struct world w;
+    memset(&w, 0, sizeof w);
+    uv_loop_t loop;
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(uvm_engine_new(&loop, NULL, &w.e), 0);
+    const struct uvm__sim_params params = {
+        .act_ms = 1, .answer_ms = 1, .on_start = on_start, .on_stop = on_stop, .arg = &w};
+    assert_int_equal(uvm__sim_host_new(w.e, &params, &w.h), 0);
+    w.hcs = uvm__sim_service(w.h);
+    const struct uvm__hcs_create_params p = {.id = "1",
+                                             .name = "a",
+                                             .document = "{}",
+                                             .document_bytes = 2,
+                                             .on_event = on_event,
+                                             .arg = &w};
+    assert_int_equal(uvm__hcs_create(w.hcs, &p, NULL, real_created, &w, NULL), 0);
+    assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0);
+    assert_string_equal(w.trace, "start stop exited ");
+    assert_int_equal(w.closed, 1);
+    uvm__hcs_service_close(w.hcs, real_closed, &w);
+    assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0);
+    assert_int_equal(w.closed, 2);
+    uvm_engine_close(w.e, real_closed, &w);
+    assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0);
+    assert_int_equal(w.closed, 3);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 /* ---- memory ------------------------------------------------------------------------------- */
 
 static void nth_allocation_fails(void **unused) {
@@ -694,6 +752,7 @@ int main(void) {
         cmocka_unit_test(close_ends_what_is_under_way_first),
         cmocka_unit_test(close_from_the_last_event),
         cmocka_unit_test(two_systems_are_apart),
+        cmocka_unit_test(works_on_a_real_loop),
         cmocka_unit_test(nth_allocation_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
