@@ -3,7 +3,7 @@
 # The door to the build: Bazel does the work (build/README.md). Every target sets up first, which
 # takes no time where nothing is missing.
 
-.PHONY: all setup boot test lint format bench fuzz clean
+.PHONY: all setup boot test lint format bench fuzz install uninstall deb clean
 
 # The programs, the kernel and the guest's image, in out/.
 all: setup
@@ -35,6 +35,18 @@ bench: all
 # Runs each fuzzer for SECONDS (default 60).
 fuzz: setup
 	@build/bin/fuzz.sh $(SECONDS)
+
+# Copies what `make all` built to PREFIX (/usr/local), libraries to LIBDIR (PREFIX/lib), with DESTDIR
+# before every path; builds only what is not there yet.
+install:
+	@build/bin/install.sh
+
+uninstall:
+	@build/bin/install.sh --uninstall
+
+# A Debian package, out/uvm_VERSION_ARCH.deb.
+deb: all
+	@build/bin/deb.sh
 
 clean:
 	rm -rf out

@@ -95,7 +95,8 @@ const char *uvm_exit_reason_text(enum uvm_exit_reason reason); /* for people; ne
 #define UVM_VM_APPEND_BYTES_MAX 1024u /* the kernel's whole command line has 2 KiB */
 #define UVM_VM_ANNOTATIONS_MAX 128u
 
-/* Zero or NULL means the default, or what `document` says. */
+/* Zero or NULL means the default, or what `document` says. (The initialisers name no field, so that they
+ * are C++ too.) */
 struct uvm_vm_params {
     size_t size;        /* sizeof this struct */
     const char *name;   /* letters, digits, `_.-`, first one no punctuation; default: from the id */
@@ -117,7 +118,10 @@ struct uvm_vm_params {
     void *arg;
 };
 #define UVM_VM_PARAMS_INIT                                                                         \
-    { .size = sizeof(struct uvm_vm_params) }
+    {                                                                                              \
+        sizeof(struct uvm_vm_params), NULL, NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL,  \
+            0, NULL, NULL                                                                          \
+    }
 
 /* Makes a VM that is described but not there yet (created). Checks every option without touching a
  * file: -UVM_E_INVAL, -UVM_E_UNSUPPORTED, -UVM_E_LIMIT, -UVM_E_PROTOCOL (document), -UVM_E_NOMEM; then
@@ -207,7 +211,8 @@ struct uvm_exec_params {
 };
 #define UVM_EXEC_PARAMS_INIT                                                                       \
     {                                                                                              \
-        .size = sizeof(struct uvm_exec_params), .fd = { -1, -1, -1 }                               \
+        sizeof(struct uvm_exec_params), NULL, NULL, NULL, NULL, false, 0, 0,                       \
+            {UVM_STDIO_NONE, UVM_STDIO_NONE, UVM_STDIO_NONE}, {-1, -1, -1}, NULL, NULL, NULL       \
     }
 
 /* Starts a process. Legal in `running`, else -UVM_E_STATE. Commit point: the guest's answer; before it
