@@ -23,6 +23,9 @@
 #define UVM__VSOCK_CONNECT_MS 2000u /* host dials guest */
 #define UVM__VSOCK_CLOSING_MS 8000u /* our SHUTDOWN to the guest's RST */
 #define UVM__PROBE_KVM_MS 1000u     /* accelerator probe VM */
+#define UVM__ACCEPT_REST_MS 100u    /* a listener that got no descriptor tries again */
+#define UVM__CONTROL_HELLO_MS 5000u /* a control client connected to its hello */
+#define UVM__CONTROL_LINGER_MS 1000u /* last answers wait for a control client that does not read */
 
 /* sizes and counts */
 #define UVM__FRAME_BYTES_MAX 65536u             /* bridge frame towards the host, header included */
@@ -35,17 +38,24 @@
 #define UVM__JSON_DEPTH_MAX 64u
 #define UVM__DOCUMENT_BYTES_MAX (1u << 20)
 #define UVM__QMP_LINE_BYTES_MAX (1u << 20)
-#define UVM__CONSOLE_TAIL_BYTES 16384u     /* kept of the guest's console */
-#define UVM__GUEST_LOG_TAIL_BYTES 16384u   /* kept of the agent's log */
-#define UVM__VMM_STDERR_BYTES 8192u        /* kept of the VMM's stderr */
-#define UVM__CHILD_FDS_MAX 64u             /* descriptors given to one child */
-#define UVM__CHILD_TARGET_MAX 255u         /* ... and the highest number that one may get */
-#define UVM__SOCK_OUT_BYTES_MAX (1u << 20) /* queued on one socket */
-#define UVM__SOCK_FDS_MAX 16u              /* descriptors in one message */
-#define UVM__STREAM_WINDOW_BYTES 262144u   /* receive window of one hvsock stream */
-#define UVM__STREAMS_MAX 1024u             /* streams of one VM, half-open ones included */
-#define UVM__STREAMS_BYTES_MAX (16u << 20) /* unread bytes of all streams of one VM */
-#define UVM__CONNECTS_MAX 128u             /* host-initiated connects in flight per VM */
-#define UVM__ACCEPTS_MAX 128u              /* accepted, not yet taken, per listener */
-#define UVM__EVENT_RING 32u                /* recent events kept per VM */
-#define UVM__STEPS_MAX 32u                 /* steps in one saga */
+#define UVM__CONSOLE_TAIL_BYTES 16384u      /* kept of the guest's console */
+#define UVM__GUEST_LOG_TAIL_BYTES 16384u    /* kept of the agent's log */
+#define UVM__VMM_STDERR_BYTES 8192u         /* kept of the VMM's stderr */
+#define UVM__CHILD_FDS_MAX 64u              /* descriptors given to one child */
+#define UVM__CHILD_TARGET_MAX 255u          /* ... and the highest number that one may get */
+#define UVM__SOCK_OUT_BYTES_MAX (1u << 20)  /* queued on one socket */
+#define UVM__SOCK_FDS_MAX 16u               /* descriptors in one message */
+#define UVM__STREAM_WINDOW_BYTES 262144u    /* receive window of one hvsock stream */
+#define UVM__STREAMS_MAX 1024u              /* streams of one VM, half-open ones included */
+#define UVM__STREAMS_BYTES_MAX (16u << 20)  /* unread bytes of all streams of one VM */
+#define UVM__CONNECTS_MAX 128u              /* host-initiated connects in flight per VM */
+#define UVM__ACCEPTS_MAX 128u               /* accepted, not yet taken, per listener */
+#define UVM__EVENT_RING 32u                 /* recent events kept per VM */
+#define UVM__STEPS_MAX 32u                  /* steps in one saga */
+#define UVM__CONTROL_CLIENTS_MAX 32u        /* control clients of one VM */
+#define UVM__CONTROL_BACKLOG 64             /* ... that wait to be accepted */
+#define UVM__CONTROL_LINE_BYTES_MAX 131072u /* a control request; an exec has 60 KiB of words */
+#define UVM__CONTROL_CALLS_MAX 64u          /* in flight, of one control client */
+#define UVM__CONTROL_PROCESSES_MAX 64u   /* that one control client started and did not wait for */
+#define UVM__CONTROL_FDS_MAX 8u          /* descriptors of a control client that no call took yet */
+#define UVM__CONTROL_STREAM_BYTES 65536u /* of console or log, for a reader that is slow */
