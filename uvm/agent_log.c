@@ -117,6 +117,9 @@ static void add_part(struct uvm__agent_log *l, const char *data, size_t bytes) {
 static void take(struct uvm__agent_log *l, const char *data, size_t bytes) {
     l->bytes += bytes;
     uvm__tail_write(&l->tail, data, bytes);
+    if (l->sink != NULL) {
+        l->sink(data, bytes, l->sink_arg);
+    }
     while (bytes > 0) {
         const char *end = memchr(data, '\n', bytes);
         size_t n = end == NULL ? bytes : (size_t)(end - data);

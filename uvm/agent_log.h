@@ -20,6 +20,8 @@ struct uvm__agent_log {
     bool cut; /* the rest of this line is dropped */
     struct uvm__tail tail;
     uint64_t lines, bytes;
+    void (*sink)(const void *data, size_t bytes, void *arg); /* sees each byte; NULL: nobody does */
+    void *sink_arg;
 };
 
 int uvm__agent_log_init(struct uvm__agent_log *l, uvm_engine *e, const char *vm);

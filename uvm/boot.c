@@ -251,8 +251,10 @@ void uvm__boot_on_vmm_end(uvm_vm *vm) {
 }
 
 static void next_state(uvm_vm *vm, enum uvm__event ev) {
-    int rc = uvm__state_next(vm->state, ev, &vm->state);
+    enum uvm_vm_state next = vm->state;
+    int rc = uvm__state_next(vm->state, ev, &next);
     UVM_ASSERT(rc == 0);
+    uvm__vm_set_state(vm, next);
 }
 
 /* Nothing of this boot is left: the next one begins anew. */
@@ -340,7 +342,7 @@ int uvm_vm_boot(uvm_vm *vm, uvm_scope *scope, uvm_done_fn on_done, void *arg, uv
     if (rc < 0) {
         return rc;
     }
-    vm->state = next;
+    uvm__vm_set_state(vm, next);
     vm->boot = uvm__op_state(op);
     vm->boot_ms = uvm__now_ms(vm->engine);
     vm->times = (struct uvm_vm_times){0};

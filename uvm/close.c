@@ -60,6 +60,10 @@ static void on_turn(struct uvm__ready *r) {
         }
         return;
     }
+    if (vm->control != NULL) {
+        uvm__control_end(vm->control); /* which comes back here */
+        return;
+    }
     finish(vm);
 }
 
@@ -79,6 +83,9 @@ void uvm_vm_close(uvm_vm *vm, void (*on_closed)(void *arg), void *arg) {
     vm->on_closed = on_closed;
     vm->closed_arg = arg;
     vm->on_console = NULL;
+    if (vm->control != NULL) {
+        uvm__control_closing(vm->control);
+    }
     uvm__ready_init(&vm->close_ready, on_turn);
     uvm__deadline_init(&vm->close_again, on_again);
     uvm_scope_cancel(&vm->scope);

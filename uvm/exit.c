@@ -144,8 +144,10 @@ uvm_error *uvm__vm_exit_remember(uvm_vm *vm, uvm_error *take_err) {
 /* ---- the end ------------------------------------------------------------------------------ */
 
 static void next_state(uvm_vm *vm, enum uvm__event ev) {
-    int rc = uvm__state_next(vm->state, ev, &vm->state);
+    enum uvm_vm_state next = vm->state;
+    int rc = uvm__state_next(vm->state, ev, &next);
     UVM_ASSERT(rc == 0);
+    uvm__vm_set_state(vm, next);
 }
 
 /* Everything that needs the guest fails with the reason; everything that waits for the end is woken. */

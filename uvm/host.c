@@ -101,10 +101,12 @@ void uvm__vm_close_system(uvm_vm *vm, void (*on_closed)(void *arg), void *arg) {
 
 static void on_paused(uvm_vm *vm, enum uvm__event ev) {
     /* The service says it; a state in which it cannot happen is the service's error, not ours. */
-    if (uvm__state_next(vm->state, ev, &vm->state) < 0) {
+    enum uvm_vm_state next = vm->state;
+    if (uvm__state_next(vm->state, ev, &next) < 0) {
         uvm__log(vm->engine, UVM_LOG_WARN, vm->options.name, "the service said \"%s\" while %s",
                  uvm__event_text(ev), uvm_vm_state_text(vm->state));
     }
+    uvm__vm_set_state(vm, next);
 }
 
 void uvm__vm_on_event(struct uvm__hcs_system *s, const struct uvm__hcs_event *ev, void *arg) {
@@ -124,6 +126,9 @@ void uvm__vm_on_event(struct uvm__hcs_system *s, const struct uvm__hcs_event *ev
         break;
     case UVM__HCS_EVENT_CONSOLE:
         uvm__tail_write(&vm->console, ev->data, ev->bytes);
+        if (vm->control != NULL) {
+            uvm__control_on_console(vm->control, ev->data, ev->bytes);
+        }
         if (vm->on_console != NULL) {
             vm->on_console(vm, ev->data, ev->bytes, vm->arg);
         }

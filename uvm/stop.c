@@ -91,7 +91,7 @@ static void ask_run(uvm_op *op, void *state) {
         uvm__step_done(op, uvm__error_nomem());
         return;
     }
-    vm->state = next;
+    uvm__vm_set_state(vm, next);
     uvm__step_done(op, NULL);
 }
 

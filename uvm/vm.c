@@ -20,6 +20,7 @@ void uvm__vm_ref(uvm_vm *vm) {
 static void vm_free(uvm_vm *vm) {
     uvm_engine *e = vm->engine;
     UVM_ASSERT(vm->system == NULL && vm->bridge == NULL && vm->agent == NULL);
+    UVM_ASSERT(vm->control == NULL);
     UVM_ASSERT(uvm__list_empty(&vm->ops) && uvm__list_empty(&vm->processes));
     uvm__options_deinit(&vm->options);
     if (vm->log.engine != NULL) {
@@ -36,6 +37,14 @@ void uvm__vm_unref(uvm_vm *vm) {
     UVM_ASSERT(vm->refs > 0);
     if (--vm->refs == 0) {
         vm_free(vm);
+    }
+}
+
+void uvm__vm_set_state(uvm_vm *vm, enum uvm_vm_state state) {
+    bool news = vm->state != state;
+    vm->state = state;
+    if (news && vm->control != NULL) {
+        uvm__control_on_state(vm->control);
     }
 }
 

@@ -101,6 +101,8 @@ struct uvm_vm {
     struct uvm__list processes;  /* struct uvm_process.link */
     char *properties, accel[16]; /* props.c */
 
+    struct uvm_control *control; /* control.c; NULL: none */
+
     bool closing, system_closing; /* close.c */
     uint32_t close_turns;
     struct uvm__ready close_ready;
@@ -109,9 +111,16 @@ struct uvm_vm {
     void *closed_arg;
 };
 
+/* control.c: a VM's control socket hears of its life. */
+void uvm__control_on_state(struct uvm_control *c);
+void uvm__control_on_console(struct uvm_control *c, const void *data, size_t bytes);
+void uvm__control_closing(struct uvm_control *c); /* the VM closes: no more requests */
+void uvm__control_end(struct uvm_control *c);     /* the VM is over; idempotent */
+
 /* vm.c: references, and the common part of all operations. */
 void uvm__vm_ref(uvm_vm *vm);
 void uvm__vm_unref(uvm_vm *vm);
+void uvm__vm_set_state(uvm_vm *vm, enum uvm_vm_state state); /* the one way to change it */
 int uvm__vm_op_start(uvm_vm *vm, uvm_scope *scope, const struct uvm__vm_op_params *p,
                      const void *params, uvm_op **ret_op);
 void uvm__vm_op_deinit(struct uvm__vm_op *o); /* from the saga's deinit */

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: MIT
+ * control_test.c — the control socket as a well-behaved client uses it, and the life of the VM behind it.
+ *
+ * Real sockets and descriptors, a simulated VM. Hostile clients are in control_hostile_test.c.
+ */
+#include "tests/unit/control_kit.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define CALL(id, method, params)                                                                   \
+    "{\"jsonrpc\":\"2.0\",\"id\":" #id ",\"method\":\"" method "\",\"params\":" params "}"
+
+static void hello_and_properties(void **state) {
+    struct control_kit k = {0};
+    struct client c;
+    (void)state;
+    control_kit_open(&k, true);
+    client_hello(&c, &k);
+    assert_non_null(strstr(c.line, "\"name\":\"demo\""));
+    client_says(&c, CALL(1, "properties", "{}"));
+    const char *line = client_expect(&c, "\"id\":1}");
+    assert_non_null(strstr(line, "\"state\":\"running\""));
+    assert_non_null(strstr(line, "\"owner_pid\":"));
+    client_says(&c, CALL("a-b", "inspect", "{}"));
+    line = client_expect(&c, "\"id\":\"a-b\"}");
+    assert_non_null(strstr(line, "\"document\":{\"Owner\""));
+    client_says(&c, CALL(2, "no_such", "{}"));
+    client_expect(&c, "\"code\":-32601");
+    client_says(&c, CALL(3, "properties", "{\"x\":1}"));
+    client_expect(&c, "\"code\":-32602");
+    client_close(&c);
+    control_kit_expect_quiet(&k);
+    control_kit_close(&k);
+}
+
+/* `cat` between two pipes of the client. */
+static void exec_with_descriptors(void **state) {
+    struct control_kit k = {0};
+    struct client c;
+    int in[2], out[2];
+    char buf[16] = {0};
+    (void)state;
+    control_kit_open(&k, true);
+    client_hello(&c, &k);
+    assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(out, O_CLOEXEC | O_NONBLOCK), 0);
+    static const char line[] =
+        CALL(1, "exec", "{\"argv\":[\"cat\"],\"stdio\":[\"fd\",\"fd\",\"none\"]}") "\n";
+    const int fds[] = {in[0], out[1]};
+    client_send(&c, line, strlen(line), fds, 2);
+    close(in[0]);
+    close(out[1]);
+    client_expect(&c, "\"process\":1");
+    client_says(&c, CALL(2, "wait", "{\"process\":1}"));
+    assert_int_equal(write(in[1], "hello", 5), 5);
+    close(in[1]);
+    client_expect(&c, "\"code\":0,\"signal\":0");
+    assert_int_equal(read(out[0], buf, sizeof buf), 5);
+    assert_string_equal(buf, "hello");
+    assert_int_equal(read(out[0], buf, sizeof buf), 0); /* all copies of the other end are closed */
+    client_says(&c, CALL(3, "wait", "{\"process\":1}"));
+    client_expect(&c, "\"NOTFOUND\"");
+    close(out[0]);
+    client_close(&c);
+    control_kit_expect_quiet(&k);
+    control_kit_close(&k);
+}
+
+static void exec_statuses(void **state) {
+    struct control_kit k = {0};
+    struct client c;
+    (void)state;
+    control_kit_open(&k, true);
+    client_hello(&c, &k);
+    client_says(&c, CALL(1, "exec", "{\"argv\":[\"exit\",\"7\"]}"));
+    client_expect(&c, "\"process\":1");
+    client_says(&c, CALL(2, "wait", "{\"process\":1}"));
+    client_expect(&c, "\"code\":7,");
+    client_says(&c, CALL(3, "exec", "{\"argv\":[\"no-such-program\"]}"));
+    assert_non_null(strstr(client_expect(&c, "\"error\""), "\"exec_status\":127"));
+    client_says(&c, CALL(4, "exec", "{\"argv\":[]}"));
+    client_expect(&c, "names no program");
+    client_says(&c, CALL(5, "exec", "{\"argv\":[1]}"));
+    client_expect(&c, "has a number in it");
+    client_says(&c, CALL(6, "exec", "{\"argv\":[\"stay\"]}"));
+    client_expect(&c, "\"process\":3");
+    client_says(&c, CALL(7, "signal", "{\"process\":3,\"signal\":10}"));
+    client_says(&c, CALL(8, "wait", "{\"process\":3}"));
+    client_expect(&c, "\"signal\":10");
+    client_says(&c, CALL(9, "resize", "{\"process\":3,\"rows\":1,\"cols\":1}"));
+    client_expect(&c, "NOTFOUND");
+    client_close(&c);
+    control_kit_expect_quiet(&k);
+    control_kit_close(&k);
+}
+
+/* The end of a connection is the end of what it runs. */
+static void death_kills_what_it_started(void **state) {
+    struct control_kit k = {0};
+    struct client c, other;
+    (void)state;
+    control_kit_open(&k, true);
+    client_hello(&other, &k);
+    client_says(&other, CALL(1, "exec", "{\"argv\":[\"stay\"]}"));
+    client_expect(&other, "\"process\":1");
+    client_hello(&c, &k);
+    for (int i = 0; i < 3; i++) {
+        client_says(&c, i == 0   ? CALL(1, "exec", "{\"argv\":[\"stay\"]}")
+                        : i == 1 ? CALL(2, "exec", "{\"argv\":[\"stubborn\"]}")
+                                 : CALL(3, "wait", "{\"process\":1}"));
+        if (i < 2) {
+            client_expect(&c, "\"process\"");
+        }
+    }
+    assert_int_equal(k.seen.processes, 3);
+    client_close(&c);
+    control_kit_clients(&k, 1);
+    for (int i = 0; k.seen.processes != 1; i++) {
+        assert_true(i < 1000);
+        control_kit_run(&k, 2);
+    }
+    /* In the middle of an exec: the request is on its way, its answer is not here. */
+    client_hello(&c, &k);
+    client_says(&c, CALL(1, "exec", "{\"argv\":[\"stay\"]}"));
+    client_close(&c);
+    control_kit_clients(&k, 1);
+    for (int i = 0; k.seen.processes != 1; i++) {
+        assert_true(i < 1000);
+        control_kit_run(&k, 2);
+    }
+    client_close(&other);
+    control_kit_expect_quiet(&k);
+    control_kit_close(&k);
+}
+
+static void console_and_log(void **state) {
+    struct control_kit k = {0};
+    struct client c;
+    int out[2];
+    char buf[65536] = {0};
+    (void)state;
+    control_kit_open(&k, true);
+    uvm__sim_console(uvm__sim_newest(k.host), "before\r\n");
+    client_hello(&c, &k);
+    assert_int_equal(pipe2(out, O_CLOEXEC | O_NONBLOCK), 0);
+    client_send(&c, CALL(1, "console", "{\"follow\":true}") "\n",
+                strlen(CALL(1, "console", "{\"follow\":true}")) + 1, &out[1], 1);
+    client_says(&c, CALL(2, "properties", "{}"));
+    client_expect(&c, "\"id\":2}");
+    uvm__sim_console(uvm__sim_newest(k.host), "after\r\n");
+    control_kit_run(&k, 20);
+    ssize_t n = read(out[0], buf, sizeof buf - 1);
+    assert_true(n > 0);
+    assert_non_null(strstr(buf, "before\r\nafter\r\n"));
+    client_says(&c, CALL(3, "cancel", "{\"id\":1}"));
+    client_expect(&c, "\"dropped\":0,\"closed\":false},\"id\":1}");
+    /* The log: what is remembered, then the answer. */
+    client_send(&c, CALL(4, "log", "{}") "\n", strlen(CALL(4, "log", "{}")) + 1, &out[1], 1);
+    client_expect(&c, "\"id\":4}");
+    close(out[1]);
+    memset(buf, 0, sizeof buf);
+    assert_true(read(out[0], buf, sizeof buf - 1) > 0);
+    assert_non_null(strstr(buf, "\"msg\""));
+    assert_int_equal(read(out[0], buf, sizeof buf), 0);
+    close(out[0]);
+    /* The wrong end. */
+    int wrong = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    client_send(&c, CALL(5, "log", "{}") "\n", strlen(CALL(5, "log", "{}")) + 1, &wrong, 1);
+    close(wrong);
+    client_expect(&c, "cannot be written to");
+    client_close(&c);
+    control_kit_expect_quiet(&k);
+    control_kit_close(&k);
+}
+
+/* A reader that does not: the VM goes on, what did not fit is counted. */
+static void console_of_one_who_does_not_read(void **state) {
+    struct control_kit k = {0};
+    struct client c;
+    int out[2];
+    static char text[4096];
+    (void)state;
+    memset(text, 'x', sizeof text - 1);
+    control_kit_open(&k, true);
+    client_hello(&c, &k);
+    assert_int_equal(pipe2(out, O_CLOEXEC | O_NONBLOCK), 0);
+    client_send(&c, CALL(1, "console", "{\"follow\":true}") "\n",
+                strlen(CALL(1, "console", "{\"follow\":true}")) + 1, &out[1], 1);
+    client_says(&c, CALL(2, "properties", "{}"));
+    client_expect(&c, "\"id\":2}");
+    long blocks = k.loop.blocks;
+    for (int i = 0; i < 200; i++) {
+        uvm__sim_console(uvm__sim_newest(k.host), text);
+        control_kit_run(&k, 1);
+    }
+    assert_true(k.loop.blocks < blocks + 10);
+    close(out[0]);
+    close(out[1]);
+    const char *line = client_expect(&c, "\"closed\":true},\"id\":1}");
+    assert_null(strstr(line, "\"dropped\":0"));
+    client_close(&c);
+    control_kit_expect_quiet(&k);
+    control_kit_close(&k);
+}
+
+static void events_and_the_end(void **state) {
+    struct control_kit k = {0};
+    struct client watcher, waiter, stopper, other;
+    (void)state;
+    control_kit_open(&k, false);
+    client_hello(&watcher, &k);
+    client_says(&watcher, CALL(1, "events", "{}"));
+    client_expect(&watcher, "\"state\":\"created\"");
+    client_hello(&waiter, &k);
+    client_says(&waiter, CALL(1, "wait_vm", "{}"));
+    client_says(&waiter, CALL(2, "exec", "{\"argv\":[\"true\"]}"));
+    client_expect(&waiter, "demo is created");
+    client_hello(&stopper, &k);
+    client_says(&stopper, CALL(1, "stop", "{}"));
+    client_expect(&stopper, "\"STATE\"");
+    control_kit_boot(&k);
+    client_expect(&watcher, "\"state\":\"starting\"");
+    client_expect(&watcher, "\"state\":\"running\"");
+    client_hello(&other, &k);
+    client_says(&stopper, CALL(2, "stop", "{\"grace_ms\":2000}")); /* two at once */
+    client_says(&other, CALL(2, "stop", "{}"));
+    client_expect(&stopper, "\"reason\":\"guest-shutdown\"");
+    client_expect(&other, "\"reason\":\"guest-shutdown\"");
+    client_expect(&waiter, "\"reason\":\"guest-shutdown\"");
+    client_expect(&watcher, "\"state\":\"stopping\"");
+    client_expect(&watcher, "\"state\":\"stopped\"");
+    client_says(&waiter, CALL(3, "wait_vm", "{}"));
+    client_expect(&waiter, "\"reason\":\"guest-shutdown\"");
+    control_kit_close_vm(&k);
+    client_expect(&watcher, "\"result\":{},\"id\":1}");
+    client_expect_end(&watcher);
+    client_expect_end(&waiter);
+    client_expect_end(&stopper);
+    client_expect_end(&other);
+    client_close(&watcher);
+    client_close(&waiter);
+    client_close(&stopper);
+    client_close(&other);
+    control_kit_close(&k);
+}
+
+static void kill_during_boot(void **state) {
+    struct control_kit k = {.script = {.conduct = GUEST_NEVER_DIALS}};
+    struct client c;
+    (void)state;
+    control_kit_open(&k, false);
+    client_hello(&c, &k);
+    control_kit_boot(&k);
+    control_kit_run(&k, 20);
+    client_says(&c, CALL(1, "kill", "{}"));
+    client_expect(&c, "\"result\":{\"exit\":null},\"id\":1}");
+    assert_true(k.booted);
+    assert_int_equal(k.boot_code, UVM_E_CANCELED);
+    client_says(&c, CALL(2, "kill", "{}"));
+    client_expect(&c, "\"STATE\"");
+    client_close(&c);
+    control_kit_close(&k);
+}
+
+/* The owner closes a VM that runs, with clients in the middle of everything. */
+static void closing_answers_everybody(void **state) {
+    struct control_kit k = {0};
+    struct client c;
+    int out[2];
+    (void)state;
+    control_kit_open(&k, true);
+    client_hello(&c, &k);
+    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+    client_says(&c, CALL(1, "exec", "{\"argv\":[\"stay\"]}"));
+    client_expect(&c, "\"process\":1");
+    client_says(&c, CALL(2, "wait", "{\"process\":1}"));
+    client_says(&c, CALL(3, "wait_vm", "{}"));
+    client_send(&c, CALL(4, "console", "{\"follow\":true}") "\n",
+                strlen(CALL(4, "console", "{\"follow\":true}")) + 1, &out[1], 1);
+    client_says(&c, CALL(5, "properties", "{}"));
+    client_expect(&c, "\"id\":5}");
+    client_says(&c, CALL(6, "exec", "{\"argv\":[\"stay\"]}"));
+    control_kit_run(&k, 1);
+    control_kit_close_vm(&k);
+    unsigned answered = 0;
+    while (answered != 0x5c) { /* 2, 3, 4, 6 */
+        const char *id = strstr(client_line(&c), "\"id\":");
+        assert_non_null(id);
+        answered |= 1u << (id[5] - '0');
+    }
+    client_expect_end(&c);
+    close(out[0]);
+    close(out[1]);
+    client_close(&c);
+    control_kit_close(&k);
+}
+
+static void close_of_the_control_alone(void **state) {
+    struct control_kit k = {0};
+    struct client c;
+    struct stat st;
+    char path[128];
+    bool closed = false;
+    (void)state;
+    control_kit_open(&k, true);
+    (void)snprintf(path, sizeof path, "%s/demo", k.folder);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0700);
+    (void)snprintf(path, sizeof path, "%s/demo/%s", k.folder, UVM_CONTROL_SOCKET);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    client_hello(&c, &k);
+    client_says(&c, CALL(1, "exec", "{\"argv\":[\"stay\"]}"));
+    client_expect(&c, "\"process\":1");
+    uvm_control_close(k.control, NULL, NULL);
+    client_expect_end(&c);
+    client_close(&c);
+    struct uvm_control_params cp = UVM_CONTROL_PARAMS_INIT;
+    cp.folder = k.folder;
+    while (k.seen.processes != 0) {
+        control_kit_run(&k, 2);
+    }
+    control_kit_run(&k, 10);
+    assert_int_equal(uvm_vm_state(k.vm), UVM_VM_RUNNING);
+    /* And again. */
+    assert_int_equal(uvm_control_listen(k.vm, &cp, &k.control, NULL), 0);
+    client_hello(&c, &k);
+    client_close(&c);
+    control_kit_clients(&k, 0);
+    (void)closed;
+    control_kit_close(&k);
+}
+
+static void a_name_is_taken_once(void **state) {
+    struct control_kit k = {0};
+    uvm_vm *vm;
+    uvm_error *err = NULL;
+    bool closed = false;
+    (void)state;
+    control_kit_open(&k, false);
+    struct uvm_control_params cp = UVM_CONTROL_PARAMS_INIT;
+    cp.folder = k.folder;
+    assert_int_equal(uvm_control_listen(k.vm, &cp, NULL, NULL), -UVM_E_STATE);
+    struct uvm_vm_params p = UVM_VM_PARAMS_INIT;
+    p.name = "demo";
+    p.kernel = p.initrd = "/x";
+    assert_int_equal(uvm_vm_new(k.loop.engine, k.service, &p, &vm, NULL), 0);
+    assert_int_equal(uvm_control_listen(vm, &cp, NULL, &err), -UVM_E_EXISTS);
+    assert_string_equal(uvm_error_message(err), "demo: a UVM of this name is there already");
+    uvm_error_unref(err);
+    cp.folder = "relative";
+    assert_int_equal(uvm_control_listen(vm, &cp, NULL, NULL), -UVM_E_INVAL);
+    cp.folder = "/tmp/not/there";
+    assert_int_equal(uvm_control_listen(vm, &cp, NULL, NULL), -UVM_E_IO);
+    cp.folder = "/tmp"; /* everybody may write there */
+    assert_int_equal(uvm_control_listen(vm, &cp, NULL, &err), -UVM_E_HOST);
+    uvm_error_unref(err);
+    uvm_vm_close(vm, NULL, NULL);
+    loop_turns(&k.loop);
+    (void)closed;
+    control_kit_close(&k);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hello_and_properties),
+        cmocka_unit_test(exec_with_descriptors),
+        cmocka_unit_test(exec_statuses),
+        cmocka_unit_test(death_kills_what_it_started),
+        cmocka_unit_test(console_and_log),
+        cmocka_unit_test(console_of_one_who_does_not_read),
+        cmocka_unit_test(events_and_the_end),
+        cmocka_unit_test(kill_during_boot),
+        cmocka_unit_test(closing_answers_everybody),
+        cmocka_unit_test(close_of_the_control_alone),
+        cmocka_unit_test(a_name_is_taken_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
