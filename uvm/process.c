@@ -205,6 +205,19 @@ static void wait_run(uvm_op *op, void *state) {
     }
 }
 
+/* A deadline that passed says what for. */
+static uvm_error *wait_outcome(struct uvm__vm_op *o, const uvm_error *err) {
+    struct wait *w = UVM__CONTAINER_OF(o, struct wait, base);
+    if (err == NULL || uvm_error_code(err) != UVM_E_TIMEDOUT) {
+        return NULL;
+    }
+    uvm_error *said = uvm__error(o->vm->engine, UVM_E_TIMEDOUT, 0,
+                                 "%s: process %u still ran when its time was over",
+                                 o->vm->options.name, uvm_process_pid(w->process));
+    said = uvm__error_step(said, uvm_error_step(err));
+    return uvm__error_cause(said, uvm_error_ref(err));
+}
+
 static void wait_cancel(uvm_op *op, void *state) {
     struct wait *w = state;
     uvm__list_remove(&w->link);
@@ -221,7 +234,7 @@ static const struct uvm__saga wait_saga = {.name = "process wait",
 
 int uvm_process_wait(uvm_process *p, uvm_scope *scope, uvm_done_fn on_done, void *arg,
                      uvm_op **ret_op) {
-    const struct uvm__vm_op_params params = {&wait_saga, NULL, false, on_done, arg};
+    const struct uvm__vm_op_params params = {&wait_saga, wait_outcome, false, on_done, arg};
     return uvm__vm_op_start(p->vm, scope, &params, p, ret_op);
 }
 

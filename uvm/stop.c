@@ -35,6 +35,17 @@ static void end_run(uvm_op *op, void *state) {
     uvm__vm_exit_wait(n->base.vm, &n->waiter, on_end);
 }
 
+/* A deadline that passed says what for. */
+static uvm_error *wait_outcome(struct uvm__vm_op *o, const uvm_error *err) {
+    if (err == NULL || uvm_error_code(err) != UVM_E_TIMEDOUT) {
+        return NULL;
+    }
+    uvm_error *said = uvm__error(o->vm->engine, UVM_E_TIMEDOUT, 0,
+                                 "%s: it still ran when its time was over", o->vm->options.name);
+    said = uvm__error_step(said, uvm_error_step(err));
+    return uvm__error_cause(said, uvm_error_ref(err));
+}
+
 static void wait_cancel(uvm_op *op, void *state) {
     struct end *n = end_of(state);
     uvm__vm_exit_unwait(&n->waiter);
@@ -125,7 +136,8 @@ static const struct uvm__saga terminate_saga = SAGA("vm terminate", stop_steps, 
 static int start(uvm_vm *vm, enum uvm__event ev, const struct uvm__saga *saga,
                  const uint32_t *grace_ms, uvm_scope *scope, uvm_done_fn on_done, void *arg,
                  uvm_op **ret_op) {
-    const struct uvm__vm_op_params p = {saga, NULL, false, on_done, arg};
+    const struct uvm__vm_op_params p = {saga, ev == UVM__EV_WAIT ? wait_outcome : NULL, false,
+                                        on_done, arg};
     enum uvm_vm_state ignored;
     if (uvm__state_next(vm->state, ev, &ignored) < 0) {
         return -UVM_E_STATE;

@@ -336,6 +336,10 @@ struct single {
     struct console *console;
 };
 
+static void on_console_gone(void *arg) {
+    run_output_gone(arg);
+}
+
 static void on_console(uvm_vm *vm, const void *data, size_t bytes, void *arg) {
     struct run *run = arg;
     struct single *s = run->arg;
@@ -398,11 +402,13 @@ static int boot_once(struct app *app, struct boot_args *b) {
     app->progress = b->verbose == 0 && !b->json ? progress_open(&app->loop) : NULL;
     if (b->run.command == NULL) {
         b->run.vm.on_console = on_console;
-        s.console = console_open(&app->loop, STDOUT_FILENO);
+        s.console = console_open(&app->loop, STDOUT_FILENO, on_console_gone, &s.run);
     }
     run_start(&s.run, app, &b->run, on_over, &s);
     app_run(app);
-    if (s.run.error != NULL) {
+    if (s.run.error != NULL && app->interrupted != 0 && !b->json) {
+        out_message("interrupted");
+    } else if (s.run.error != NULL) {
         out_error(s.run.error);
     } else if (b->json && s.run.has_status) {
         print_result(&s.run);

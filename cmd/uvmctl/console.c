@@ -21,6 +21,14 @@ static bool takes_some(const struct console *c) {
     return !c->polled || (poll(&p, 1, 0) == 1 && (p.revents & (POLLOUT | POLLERR)) != 0);
 }
 
+static void gone(struct console *c) {
+    c->len = 0;
+    if (!c->closed) {
+        c->closed = true;
+        c->on_gone(c->arg);
+    }
+}
+
 static void flush(struct console *c) {
     size_t done = 0;
     while (done < c->len && takes_some(c)) {
@@ -30,9 +38,8 @@ static void flush(struct console *c) {
             break;
         }
         if (wrote < 0) {
-            c->closed = true; /* nobody reads any more: the VM goes on */
-            done = c->len;
-            break;
+            gone(c);
+            return;
         }
         done += (size_t)wrote;
     }
@@ -44,8 +51,7 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
     struct console *c = poll->data;
     (void)events;
     if (status < 0) {
-        c->closed = true;
-        c->len = 0;
+        gone(c);
     }
     flush(c);
     if (c->len == 0) {
@@ -54,11 +60,13 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
     }
 }
 
-struct console *console_open(uv_loop_t *loop, int fd) {
+struct console *console_open(uv_loop_t *loop, int fd, void (*on_gone)(void *arg), void *arg) {
     struct console *c = calloc(1, sizeof *c);
     if (c == NULL) {
         return NULL;
     }
+    c->on_gone = on_gone;
+    c->arg = arg;
     /* uv_poll makes a descriptor non-blocking, which belongs to all who share it: poll a new one. */
     char path[40];
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
@@ -96,6 +104,7 @@ void console_close(struct console *c) {
     if (c == NULL) {
         return;
     }
+    c->closed = true; /* nobody is told any more */
     flush(c);
     if (c->polled) {
         uv_close((uv_handle_t *)&c->poll, on_closed);

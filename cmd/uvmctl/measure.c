@@ -57,7 +57,7 @@ static void print_row(const struct many *m, const struct slot *s) {
 static void on_over(struct run *run) {
     struct slot *s = run->arg;
     struct many *m = s->many;
-    if (run->error != NULL) {
+    if (run->error != NULL && m->app->interrupted == 0) {
         out_error(run->error);
     }
     bool booted = m->params->command != NULL ? run->has_status && run->status == 0

@@ -9,6 +9,7 @@
 #include "cmd/uvmctl/run.h"
 #include "cmd/uvmctl/out.h"
 #include "cmd/uvmctl/terminal.h"
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +40,7 @@ static void close_vm(struct run *run) {
 }
 
 static void fail(struct run *run, const uvm_error *err, int otherwise) {
-    if (run->error == NULL && !run->has_status) {
+    if (!run->closing) { /* else the outcome is known, and this is its echo */
         run->error = uvm_error_ref(err);
         run->status = app_status(run->app, err, otherwise);
     }
@@ -193,6 +194,13 @@ void run_interrupt(struct run *run, unsigned times) {
         uvm_scope_cancel(run->scope);
     } else {
         run->status = EXIT_SIGNAL + run->app->interrupted;
+        close_vm(run);
+    }
+}
+
+void run_output_gone(struct run *run) {
+    if (run->vm != NULL && !run->closing) {
+        run->status = EXIT_SIGNAL + SIGPIPE;
         close_vm(run);
     }
 }

@@ -53,5 +53,7 @@ void run_start(struct run *run, struct app *app, const struct run_params *params
                void (*on_over)(struct run *run), void *arg);
 /* The first time cancels, the second closes the VM whatever is under way. */
 void run_interrupt(struct run *run, unsigned times);
+/* The VM's console lost its reader: the end, as SIGPIPE would be. */
+void run_output_gone(struct run *run);
 void run_resize(struct run *run);
 void run_deinit(struct run *run);

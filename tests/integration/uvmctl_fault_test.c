@@ -336,6 +336,7 @@ static void test_stubborn_command(void **state) {
     }
     await_running(&c, NULL, LIST("--timeout", "12s", "--", "sh", "-c", stubborn));
     assert_int_equal(command_end(&c, 20000), 124);
+    expect_err(&c, "still ran when its time was over");
     command_free(&c);
 }
 
