@@ -45,7 +45,7 @@
 #define UVM__CHILD_TARGET_MAX 255u          /* ... and the highest number that one may get */
 #define UVM__SOCK_OUT_BYTES_MAX (1u << 20)  /* queued on one socket */
 #define UVM__SOCK_FDS_MAX 16u               /* descriptors in one message */
-#define UVM__STREAM_WINDOW_BYTES 262144u    /* receive window of one hvsock stream */
+#define UVM__STREAM_WINDOW_BYTES 524288u    /* receive window of one hvsock stream */
 #define UVM__STREAMS_MAX 1024u              /* streams of one VM, half-open ones included */
 #define UVM__STREAMS_BYTES_MAX (16u << 20)  /* unread bytes of all streams of one VM */
 #define UVM__CONNECTS_MAX 128u              /* host-initiated connects in flight per VM */

@@ -5,6 +5,8 @@
  * data, then data round robin. Both are bounded by packets and bytes; what is left waits for the next turn,
  * so that one guest does not starve the others of the loop. Kicks are asked for only when there is nothing
  * to do about a queue: for the guest's packets when all are drained, for its buffers when one is missing.
+ * That packets were taken is no news that the guest waits for, unless it runs out of slots: it hears of that
+ * for many at once, or a little later. So a stream of packets costs it few interrupts.
  * The guest's packets are left in the ring (and so stop it) only while no refusal more can be remembered:
  * the one reply that needs memory of its own. All else is owed by connections, so draining never waits for
  * buffers, as the standard demands.
@@ -19,7 +21,8 @@
 
 #define TURN_PACKETS 256u
 #define TURN_BYTES (512u << 10)
-#define SHOW_EVERY 32u /* completed packets, so that a busy guest gets its slots back */
+#define SHOW_EVERY 32u /* packets to the guest, so that it begins before all are there */
+#define SHOW_TX_MS 2u  /* packets of the guest: taken to told */
 #define TINY_MAX 1024u
 #define SPARE_CHUNKS 64u
 #define FIRST_PORT 0x60000000u /* of ours when we dial; rising, so that none is used again soon */
@@ -147,8 +150,25 @@ static void packet_came(struct uvm__virtio_vsock *v, struct uvm__vq_element *el)
 
 static void show(struct uvm__virtio_vsock *v, unsigned queue) {
     if (uvm__vq_show(v->queues[queue])) {
+        v->stats.interrupts++;
         v->params.interrupt(queue, v->params.arg);
     }
+}
+
+static void show_tx(struct uvm__virtio_vsock *v) {
+    v->tx_slots = 0;
+    uvm__deadline_clear(v->engine, &v->show);
+    show(v, UVM__VSOCK_TX);
+}
+
+static bool tx_short_of_slots(const struct uvm__virtio_vsock *v) {
+    return v->tx_slots >= v->queues[UVM__VSOCK_TX]->size / 4u;
+}
+
+static void on_show(struct uvm__deadline *d) {
+    struct uvm__virtio_vsock *v = UVM__CONTAINER_OF(d, struct uvm__virtio_vsock, show);
+    UVM_ASSERT(v->queues[UVM__VSOCK_TX] != NULL);
+    show_tx(v);
 }
 
 /* True: packets are left. */
@@ -174,8 +194,9 @@ static bool drain(struct uvm__virtio_vsock *v) {
         uint64_t bytes = v->element->readable_bytes;
         left.packets--;
         left.bytes -= bytes < left.bytes ? (uint32_t)bytes : left.bytes;
-        if (left.packets % SHOW_EVERY == 0) {
-            show(v, UVM__VSOCK_TX);
+        v->tx_slots += v->element->slots;
+        if (tx_short_of_slots(v)) {
+            show_tx(v);
         }
     }
     return false; /* filling makes room, and wakes us */
@@ -271,6 +292,7 @@ static bool fill(struct uvm__virtio_vsock *v) {
 
 static void stop_for_good(struct uvm__virtio_vsock *v, unsigned queue) {
     const char *rule = v->queues[queue]->broken;
+    show_tx(v);
     v->broken = true;
     v->running = false;
     for (unsigned i = 0; i < UVM__VSOCK_QUEUES; i++) {
@@ -295,8 +317,10 @@ static void on_turn(struct uvm__ready *r) {
             return;
         }
     }
-    show(v, UVM__VSOCK_TX);
     show(v, UVM__VSOCK_RX);
+    if (v->tx_slots > 0 && !v->show.linked) {
+        uvm__deadline_set(v->engine, &v->show, uvm__now_ms(v->engine) + SHOW_TX_MS);
+    }
     if (more) {
         uvm__ready_push(v->engine, &v->turn);
     }
@@ -327,6 +351,9 @@ void uvm__virtio_vsock_queue_on(struct uvm__virtio_vsock *v, unsigned queue, str
 
 void uvm__virtio_vsock_queue_off(struct uvm__virtio_vsock *v, unsigned queue) {
     UVM_ASSERT(queue < UVM__VSOCK_QUEUES);
+    if (queue == UVM__VSOCK_TX && v->queues[queue] != NULL) {
+        show_tx(v); /* what was taken and what the guest sees must not part */
+    }
     v->queues[queue] = NULL;
     v->running = false;
     uvm__ready_cancel(v->engine, &v->turn);
@@ -334,6 +361,7 @@ void uvm__virtio_vsock_queue_off(struct uvm__virtio_vsock *v, unsigned queue) {
 }
 
 void uvm__virtio_vsock_kick(struct uvm__virtio_vsock *v) {
+    v->stats.kicks++;
     uvm__virtio_vsock_wake(v);
 }
 
@@ -422,6 +450,7 @@ int uvm__virtio_vsock_init(struct uvm__virtio_vsock *v, uvm_engine *e,
     }
     uvm__hvsock_init(&v->hvsock, e, &vsock_ops);
     uvm__ready_init(&v->turn, on_turn);
+    uvm__deadline_init(&v->show, on_show);
     uvm__list_init(&v->conns);
     uvm__list_init(&v->control);
     uvm__list_init(&v->data);

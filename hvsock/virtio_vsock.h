@@ -47,6 +47,8 @@ struct uvm__virtio_vsock {
     bool running;                  /* both queues are on, nothing is broken */
     bool ever_ran, paused, frozen; /* frozen: timers stand still */
     bool broken;
+    uint32_t tx_slots;         /* completed of the guest's queue, and not shown yet */
+    struct uvm__deadline show; /* when they are at the latest */
     uint32_t tiny_buffers; /* of the guest, in a row: too small for data */
 
     struct uvm__list conns;   /* uvm__vsock_conn.link: every object */

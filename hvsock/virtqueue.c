@@ -176,7 +176,7 @@ static int walk_indirect(struct uvm__vq *q, struct uvm__vq_element *el,
 
 static int walk(struct uvm__vq *q, struct uvm__vq_element *el) {
     uint16_t at = el->head;
-    for (unsigned steps = 0; steps < q->size; steps++) {
+    for (el->slots = 1; el->slots <= q->size; el->slots++) {
         struct descriptor d = load_direct(q, at);
         if ((d.flags & DESC_INDIRECT) != 0) {
             return walk_indirect(q, el, &d);

@@ -37,6 +37,7 @@ struct uvm__vq {
 /* One element: readable pieces first, then writable ones. */
 struct uvm__vq_element {
     uint16_t head;
+    uint16_t slots;              /* descriptors of the queue itself that it takes */
     uint16_t readable, writable; /* pieces of each kind */
     uint64_t readable_bytes, writable_bytes;
     struct iovec segments[UVM__VQ_SEGMENTS_MAX];

@@ -29,6 +29,7 @@ struct uvm__vsock_stats {
     uint64_t packets_rx, packets_tx, bytes_rx,
         bytes_tx; /* seen from the host: rx = from the guest */
     uint64_t dropped, resets;
+    uint64_t kicks, interrupts; /* by the guest, to the guest */
     uint32_t streams, streams_peak;
 };
 

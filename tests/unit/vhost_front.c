@@ -94,6 +94,13 @@ void front_turns(struct front *f) {
     loop_turns(f->kit);
 }
 
+void front_taken(struct front *f, uint16_t count) {
+    for (unsigned i = 0; i < 1000 && guest_used_idx(&f->g, &f->g.tx) != count; i++) {
+        uv_run(&f->kit->loop, UV_RUN_ONCE);
+    }
+    assert_int_equal(guest_used_idx(&f->g, &f->g.tx), count);
+}
+
 /* ---- messages ----------------------------------------------------------------------------- */
 
 void front_send(struct front *f, uint32_t request, uint32_t flags, const void *payload,

@@ -52,6 +52,8 @@ void front_open(struct front *f, struct loop_kit *kit);
 void front_close(struct front *f);
 /* The loop runs until nothing more happens at once. */
 void front_turns(struct front *f);
+/* The loop runs until the device has shown that it took so many of the guest's packets. */
+void front_taken(struct front *f, uint16_t count);
 
 void front_send(struct front *f, uint32_t request, uint32_t flags, const void *payload,
                 uint32_t bytes, const int *fds, unsigned fds_count);

@@ -144,6 +144,11 @@ void bed_advance(struct bed *b, uint64_t ms) {
     bed_turn(b);
 }
 
+void bed_settle(struct bed *b) {
+    bed_kick(b);
+    bed_advance(b, 2);
+}
+
 struct guest_conn bed_guest_conn(struct bed *b, uint32_t guest_port) {
     return (struct guest_conn){
         .g = &b->g, .guest_port = guest_port, .host_port = BED_PORT, .buf_alloc = 262144};

@@ -36,6 +36,7 @@ void bed_stop(struct bed *b);
 void bed_turn(struct bed *b);
 void bed_kick(struct bed *b); /* kicks and turns until nothing is left to do */
 void bed_advance(struct bed *b, uint64_t ms);
+void bed_settle(struct bed *b); /* kicks, and lets all be shown that was done */
 
 struct guest_conn bed_guest_conn(struct bed *b, uint32_t guest_port);
 /* Guest dials BED_PORT; returns the accepted stream. */

@@ -117,6 +117,43 @@ static void g5_data_never_exceeds_the_guests_window(void **state) {
     uvm__stream_reset(s);
 }
 
+/* That packets were taken is told in batches, or a little later; never too late for a full ring. */
+static void taken_packets_are_told_together(void **state) {
+    struct bed *b = *state;
+    struct guest_conn c = bed_guest_conn(b, BED_GUEST_PORT);
+    struct uvm__stream *s = bed_accept(b, &c);
+    bed_settle(b);
+    (void)guest_reap(&b->g);
+    for (unsigned layout = 0; layout < 2; layout++) {
+        b->g.layout = layout == 0 ? GUEST_INDIRECT : GUEST_DIRECT;
+        unsigned batch = layout == 0 ? GUEST_QUEUE / 4 : GUEST_QUEUE / 8; /* two slots each */
+        for (unsigned i = 0; i < 3 * batch; i++) {
+            unsigned interrupts = b->interrupts[UVM__VSOCK_TX];
+            uint16_t used = guest_used_idx(&b->g, &b->g.tx);
+            (void)guest_sleep(&b->g, &b->g.tx);
+            assert_int_equal(guest_write(&c, "data", 4), 4);
+            bed_kick(b);
+            bool told = (i + 1) % batch == 0;
+            uint16_t now = guest_used_idx(&b->g, &b->g.tx);
+            assert_int_equal((uint16_t)(now - used), told ? batch : 0);
+            assert_int_equal(b->interrupts[UVM__VSOCK_TX] - interrupts, told);
+            (void)guest_reap(&b->g);
+        }
+        bed_settle(b);
+        (void)guest_reap(&b->g);
+    }
+    unsigned interrupts = b->interrupts[UVM__VSOCK_TX];
+    (void)guest_sleep(&b->g, &b->g.tx);
+    assert_int_equal(guest_write(&c, "last", 4), 4);
+    bed_kick(b);
+    bed_advance(b, 1);
+    assert_int_equal(b->interrupts[UVM__VSOCK_TX], interrupts);
+    bed_advance(b, 1);
+    assert_int_equal(b->interrupts[UVM__VSOCK_TX], interrupts + 1);
+    assert_int_equal(guest_used_idx(&b->g, &b->g.tx), b->g.tx.avail_idx);
+    uvm__stream_reset(s);
+}
+
 static void a_turn_fills_half_a_mebibyte(void **state) {
     (void)state;
     enum { N = 16 };
@@ -358,6 +395,7 @@ int main(void) {
         CASE(g3_g4_the_window_stops_the_guest_and_opens_again),
         CASE(updates_come_at_every_quarter),
         CASE(g5_data_never_exceeds_the_guests_window),
+        CASE(taken_packets_are_told_together),
         cmocka_unit_test(a_turn_fills_half_a_mebibyte),
         CASE(small_writes_do_not_drown_the_guest),
         CASE(a_starved_stream_asks_ever_more_rarely),
