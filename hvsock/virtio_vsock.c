@@ -293,12 +293,11 @@ static bool fill(struct uvm__virtio_vsock *v) {
 static void stop_for_good(struct uvm__virtio_vsock *v, unsigned queue) {
     const char *rule = v->queues[queue]->broken;
     show_tx(v);
-    v->broken = true;
     v->running = false;
     for (unsigned i = 0; i < UVM__VSOCK_QUEUES; i++) {
         v->queues[i] = NULL;
     }
-    uvm__virtio_vsock_reset(v);
+    uvm__virtio_vsock_end(v);
     v->params.broken(queue, rule, v->params.arg);
 }
 
@@ -370,23 +369,29 @@ void uvm__virtio_vsock_paused(struct uvm__virtio_vsock *v, bool paused) {
     refreeze(v);
 }
 
-void uvm__virtio_vsock_reset(struct uvm__virtio_vsock *v) {
+/* `unsent`: also the dials that no guest has heard of. */
+static void drop_conns(struct uvm__virtio_vsock *v, bool unsent) {
     struct uvm__list *it;
     struct uvm__list *next;
     UVM__LIST_FOREACH_SAFE(it, next, &v->conns) {
         struct uvm__vsock_conn *c = conn_of(it);
-        if (c->state != UVM__VSOCK_GONE) {
+        if (c->state != UVM__VSOCK_GONE && (unsent || (c->owes & UVM__VSOCK_OWES_REQUEST) == 0)) {
             uvm__vsock_conn_gone(c, -UVM_E_CLOSED);
         }
     }
     v->orphans_first = v->orphans_count = 0;
-    UVM_ASSERT(uvm__list_empty(&v->control) && uvm__list_empty(&v->data));
+    UVM_ASSERT(uvm__list_empty(&v->data));
+}
+
+void uvm__virtio_vsock_reset(struct uvm__virtio_vsock *v) {
+    drop_conns(v, false);
 }
 
 void uvm__virtio_vsock_end(struct uvm__virtio_vsock *v) {
     UVM_ASSERT(v->queues[UVM__VSOCK_RX] == NULL && v->queues[UVM__VSOCK_TX] == NULL);
     v->broken = true;
-    uvm__virtio_vsock_reset(v);
+    drop_conns(v, true);
+    UVM_ASSERT(uvm__list_empty(&v->control));
 }
 
 /* ---- dialling ----------------------------------------------------------------------------- */
@@ -463,7 +468,7 @@ void uvm__virtio_vsock_deinit(struct uvm__virtio_vsock *v) {
     UVM_ASSERT(v->queues[UVM__VSOCK_RX] == NULL && v->queues[UVM__VSOCK_TX] == NULL);
     uvm__ready_cancel(v->engine, &v->turn);
     uvm__hvsock_deinit(&v->hvsock);
-    uvm__virtio_vsock_reset(v);
+    uvm__virtio_vsock_end(v);
     while (!uvm__list_empty(&v->conns)) {
         uvm__vsock_conn_orphan(conn_of(v->conns.next));
     }

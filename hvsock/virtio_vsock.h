@@ -49,7 +49,7 @@ struct uvm__virtio_vsock {
     bool broken;
     uint32_t tx_slots;         /* completed of the guest's queue, and not shown yet */
     struct uvm__deadline show; /* when they are at the latest */
-    uint32_t tiny_buffers; /* of the guest, in a row: too small for data */
+    uint32_t tiny_buffers;     /* of the guest, in a row: too small for data */
 
     struct uvm__list conns;   /* uvm__vsock_conn.link: every object */
     struct uvm__list control; /* uvm__vsock_conn.send_link: owes the guest a packet without data */
@@ -78,10 +78,11 @@ void uvm__virtio_vsock_queue_on(struct uvm__virtio_vsock *v, unsigned queue, str
 void uvm__virtio_vsock_queue_off(struct uvm__virtio_vsock *v, unsigned queue);
 void uvm__virtio_vsock_kick(struct uvm__virtio_vsock *v);
 void uvm__virtio_vsock_paused(struct uvm__virtio_vsock *v, bool paused);
-/* The guest's driver is another instance than before: its connections are gone, nothing is sent. */
+/* The guest's driver is another instance than before: its connections are gone, nothing is sent. Dials that
+ * have not left yet are for whoever comes. */
 void uvm__virtio_vsock_reset(struct uvm__virtio_vsock *v);
 
-/* Likewise, and no other will come: dials fail from now on. Both queues must be off. */
+/* No guest will come any more: all connections go, dials fail from now on. Both queues must be off. */
 void uvm__virtio_vsock_end(struct uvm__virtio_vsock *v);
 
 /* ---- between the engine and its connections ----------------------------------------------- */

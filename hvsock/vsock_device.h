@@ -20,7 +20,9 @@ struct uvm__vsock_params {
     void (*on_configured)(struct uvm__vsock_device *d, void *arg); /* once: configuration served */
     void (*on_started)(struct uvm__vsock_device *d,
                        void *arg); /* each start of the rings; may be NULL */
-    /* Once: front end gone (err NULL) or rules broken (err). All streams were reset. */
+    /* Once: front end gone (err NULL) or rules broken (err: PROTOCOL, LIMIT, NOMEM, IO). All streams were
+     * reset, dials fail from then on. After a guest broke its rings the front end is still answered, so that
+     * the VMM does not stand still; the owner closes. */
     void (*on_end)(struct uvm__vsock_device *d, const uvm_error *err, void *arg);
     void *arg;
 };
@@ -37,7 +39,9 @@ int uvm__vsock_device_open(uvm_engine *e, const struct uvm__vsock_params *params
                            struct uvm__vsock_device **ret);
 struct uvm__hvsock *uvm__vsock_device_hvsock(struct uvm__vsock_device *d);
 void uvm__vsock_device_stats(const struct uvm__vsock_device *d, struct uvm__vsock_stats *ret);
-/* Hint from the monitor: pausing stops the device's close and connect timers. */
+/* Hint from the monitor: pausing stops the device's close and connect timers. (They stand still by
+ * themselves between a stop and the next start of the rings.) A stream lives on over a pause; it reads as
+ * reset when the rings start for another instance of the guest's driver. */
 void uvm__vsock_device_paused(struct uvm__vsock_device *d, bool paused);
 /* Resets all streams, unmaps, closes; on_closed later, no other callback after the call. */
 void uvm__vsock_device_close(struct uvm__vsock_device *d, void (*on_closed)(void *arg), void *arg);
