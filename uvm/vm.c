@@ -80,11 +80,10 @@ int uvm_vm_new(uvm_engine *engine, uvm_service *service, const struct uvm_vm_par
                uvm_vm **ret_vm, uvm_error **ret_err) {
     struct uvm_vm_params p = UVM_VM_PARAMS_INIT;
     struct uvm__fail f = {0};
-    uvm_vm *vm = NULL;
     int rc = uvm__params_read("uvm_vm_params", params, sizeof p, &p, &f);
-    if (rc == 0) {
-        vm = uvm__zalloc(engine, sizeof *vm);
-        rc = vm == NULL ? -UVM_E_NOMEM : 0;
+    uvm_vm *vm = rc < 0 ? NULL : uvm__zalloc(engine, sizeof *vm);
+    if (rc >= 0 && vm == NULL) {
+        rc = -UVM_E_NOMEM;
     }
     if (vm != NULL) {
         vm->refs = 1;

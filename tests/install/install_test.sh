@@ -64,11 +64,22 @@ readelf -d "$so" > "$work/dynamic"
 has "$work/dynamic" 'SONAME.*\[libuvm.so.0\]'
 ! grep -q TEXTREL "$work/dynamic" || fail "the shared library is not position-independent"
 nm -D --defined-only "$so" | sed -n 's/.* T \([^@]*\).*/\1/p' | LC_ALL=C sort > "$work/shown"
-cat "$prefix"/include/uvm/*.h | cc -E -P -I"$prefix/include" -x c - | grep -oE '\buvm_[a-z0-9_]+\(' |
+for header in "$prefix"/include/uvm/*.h; do
+    echo "#include <uvm/${header##*/}>"
+done > "$work/all.c"
+cc -E -P -I"$prefix/include" "$work/all.c" | grep -oE '\buvm_[a-z0-9_]+\(' |
     tr -d '(' | LC_ALL=C sort -u > "$work/declared"
 [ "$(wc -l < "$work/declared")" -gt 40 ] || fail "few functions are declared: $(cat "$work/declared")"
 diff "$work/declared" "$work/shown" || fail "the library shows other functions than the headers declare"
 [ "$(nm -D --defined-only "$so" | grep -c ' [BDRVWu] ')" = 0 ] || fail "the library shows data"
+
+# Each struct that grows has its test.
+params=$(cat "$prefix"/include/uvm/*.h | sed -n 's/^struct \(uvm_[a-z_]*_params\) {$/\1/p')
+[ "$(echo "$params" | wc -l)" -ge 5 ] || fail "few params structs are declared: $params"
+for name in $params; do
+    has tests/sim/params_test.c "PLACE($name, "
+    has tests/sim/params_test.c "offsetof(struct $name, "
+done
 
 # A library that was built under a sanitizer wants a program that is, too.
 PKG_CONFIG_PATH=$lib/pkgconfig LD_LIBRARY_PATH=$lib sanitize=

@@ -8,9 +8,11 @@
 #include "async/log.h"
 #include "hcs/qemu/qemu_service.h"
 #include "tests/sim/world.h"
+#include "uvm/control.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <uv.h>
 
 #define LIMIT_MS 1000u
@@ -90,6 +92,8 @@ static void test_places_are_kept(void **state) {
         PLACE(uvm_exec_params, on_output, 72),
         PLACE(uvm_exec_params, on_writable, 80),
         PLACE(uvm_exec_params, arg, 88),
+        PLACE(uvm_control_params, folder, 8),
+        PLACE(uvm_control_params, owner_pid, 16),
         PLACE(uvm_qemu_params, qemu_path, 8),
         PLACE(uvm_qemu_params, search_path, 16),
         PLACE(uvm_qemu_params, launch_path, 24),
@@ -109,6 +113,7 @@ static void test_places_are_kept(void **state) {
     assert_true(sizeof(struct uvm_engine_params) >= 40);
     assert_true(sizeof(struct uvm_vm_params) >= 120);
     assert_true(sizeof(struct uvm_exec_params) >= 96);
+    assert_true(sizeof(struct uvm_control_params) >= 24);
     assert_true(sizeof(struct uvm_qemu_params) >= 56);
 }
 
@@ -181,6 +186,54 @@ static void test_service(void **state) {
     assert_int_equal(uvm_qemu_service_new(e, NULL, &service), -UVM_E_INVAL);
     close_engine(e, &loop);
     assert_int_equal(uv_loop_close(&loop), 0);
+}
+
+/* ---- the control socket ------------------------------------------------------------------- */
+
+static void on_vm_closed(void *arg) {
+    uvm_service_close(arg, NULL, NULL);
+}
+
+/* Needs a real loop; the VM is only described. */
+static void test_control(void **state) {
+    char folder[] = "/tmp/uvm-params-XXXXXX";
+    uv_loop_t loop;
+    uvm_engine *e;
+    uvm_service *service;
+    uvm_vm *vm;
+    uvm_control *control = NULL;
+    uvm_error *err = NULL;
+    struct uvm_qemu_params qp = UVM_QEMU_PARAMS_INIT;
+    struct uvm_vm_params vp = UVM_VM_PARAMS_INIT;
+    struct uvm_control_params p = UVM_CONTROL_PARAMS_INIT;
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(uvm_engine_new(&loop, NULL, &e), 0);
+    qp.launch_path = "/nonexistent/uvm-launch";
+    assert_int_equal(uvm_qemu_service_new(e, &qp, &service), 0);
+    vp.name = "older";
+    vp.kernel = "/boot/vmlinux";
+    vp.initrd = "/boot/initrd.img";
+    assert_int_equal(uvm_vm_new(e, service, &vp, &vm, NULL), 0);
+
+    p.folder = folder;
+    struct newer more = newer(&p, sizeof p);
+    assert_int_equal(uvm_control_listen(vm, (const void *)&more, &control, &err), -UVM_E_INVAL);
+    assert_null(control);
+    assert_said(uvm_error_message(err), "uvm_control_params", more.size, sizeof p);
+    err = uvm_error_unref(err);
+
+    void *old = older(&p, offsetof(struct uvm_control_params, owner_pid));
+    assert_int_equal(uvm_control_listen(vm, old, &control, &err), 0);
+    free(old);
+    assert_int_equal(uvm_control_clients(control), 0);
+
+    uvm_vm_close(vm, on_vm_closed, service);
+    assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0);
+    close_engine(e, &loop);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    assert_int_equal(rmdir(folder), 0); /* nothing was left in it */
 }
 
 /* ---- a VM, and a process in it ------------------------------------------------------------ */
@@ -274,6 +327,7 @@ int main(void) {
         cmocka_unit_test(test_places_are_kept),
         cmocka_unit_test(test_engine),
         cmocka_unit_test(test_service),
+        cmocka_unit_test(test_control),
         cmocka_unit_test(test_vm),
         cmocka_unit_test(test_exec),
         cmocka_unit_test(test_version),
