@@ -3,7 +3,8 @@
  *
  * The loop must stay free for signals while a pager holds the pipe, and the flags of a descriptor that we
  * share with others must stay as they are: so a descriptor is written only after poll said that it can
- * take something, in pieces of at most PIPE_BUF, which then do not block. What does not fit into the queue
+ * take something, in pieces of at most PIPE_BUF, which then do not block. Where nothing can tell when there
+ * is room again (a socket), the next output looks. What does not fit into the queue
  * is dropped: the engine keeps the console's tail for errors anyway.
  */
 #include "cmd/uvmctl/console.h"
@@ -14,11 +15,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static bool takes_some(const struct console *c) {
     struct pollfd p = {.fd = c->fd, .events = POLLOUT};
-    return !c->polled || (poll(&p, 1, 0) == 1 && (p.revents & (POLLOUT | POLLERR)) != 0);
+    return poll(&p, 1, 0) == 1 && (p.revents & (POLLOUT | POLLERR)) != 0;
 }
 
 static void gone(struct console *c) {
@@ -67,10 +69,13 @@ struct console *console_open(uv_loop_t *loop, int fd, void (*on_gone)(void *arg)
     }
     c->on_gone = on_gone;
     c->arg = arg;
-    /* uv_poll makes a descriptor non-blocking, which belongs to all who share it: poll a new one. */
+    /* uv_poll makes a descriptor non-blocking, which belongs to all who share it: poll a new one. A
+     * file keeps the old one, for its place in the file is shared as well. */
     char path[40];
+    struct stat st;
+    bool anew = fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode));
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    int own = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY | O_APPEND);
+    int own = anew ? open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY) : -1;
     c->fd = own >= 0 ? own : dup(fd);
     c->polled = own >= 0 && uv_poll_init(loop, &c->poll, own) == 0;
     c->poll.data = c;

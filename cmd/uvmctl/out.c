@@ -46,11 +46,14 @@ static bool write_all(int fd, const char *data, size_t bytes) {
 
 /* Length of the UTF-8 sequence at `p`; 0: it is none. */
 static size_t utf8_len(const unsigned char *p, size_t bytes) {
-    size_t n = p[0] < 0x80                   ? 1
-               : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
-               : (p[0] & 0xf0) == 0xe0       ? 3
-               : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
-                                             : 0;
+    static const struct {
+        unsigned char first, last; /* of the first byte */
+        size_t bytes;
+    } forms[] = {{0x00, 0x7f, 1}, {0xc2, 0xdf, 2}, {0xe0, 0xef, 3}, {0xf0, 0xf4, 4}};
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        n = p[0] >= forms[i].first && p[0] <= forms[i].last ? forms[i].bytes : n;
+    }
     if (n == 0 || n > bytes) {
         return 0;
     }

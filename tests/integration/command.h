@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#define COMMAND_OUTPUT_MAX (1u << 20) /* kept of each stream */
+#define COMMAND_OUTPUT_MAX (4u << 20) /* kept of each stream */
 
 struct command {
     pid_t pid;

@@ -54,6 +54,21 @@ static void test_json(void **state) {
     command_free(&c);
 }
 
+/* 1 MiB of a stream is kept; the rest is read, so that the command gets to its end. */
+static void test_json_cut(void **state) {
+    struct command c;
+    (void)state;
+    assert_int_equal(
+        boot_run(&c, LIST("--json", "--", "sh", "-c",
+                          "head -c 1100000 /dev/zero | tr '\\0' x; echo end >&2; exit 4")),
+        4);
+    const char *text = strstr(c.out_text, "\"stdout\":\"x");
+    assert_non_null(text);
+    assert_int_equal(strspn(text + 10, "x"), 1u << 20);
+    assert_non_null(strstr(text, "\"stderr\":\"end\\n\",\"truncated\":true}"));
+    command_free(&c);
+}
+
 static void test_not_found(void **state) {
     struct command c;
     (void)state;
@@ -421,6 +436,7 @@ int main(int argc, char **argv) {
         CASE(test_doctor),
         CASE(test_command),
         CASE(test_json),
+        CASE(test_json_cut),
         CASE(test_not_found),
         CASE(test_not_runnable),
         CASE(test_killed_by_signal),
