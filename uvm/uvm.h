@@ -19,8 +19,8 @@ extern "C" {
 
 /* ---- version ---------------------------------------------------------------------------------- */
 
-/* Of these headers; the one place where it stands. Until 1.0 a minor version may break both the
- * interface and the name of the library's file. */
+/* Of these headers; the one place where it stands. Until 1.0 a minor version may break the interface:
+ * the library's file is then called otherwise, so that older programs do not take it. */
 #define UVM_VERSION_MAJOR 0
 #define UVM_VERSION_MINOR 1
 #define UVM_VERSION_PATCH 0

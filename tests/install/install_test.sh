@@ -38,6 +38,13 @@ for mode in 755:bin/uvmctl 755:libexec/uvm/uvm-launch 644:lib/uvm/vmlinux 644:in
     [ "$(stat -c %a "$prefix/${mode#*:}")" = "${mode%%:*}" ] || fail "the mode of ${mode#*:}"
 done
 
+# The page's table of what is where.
+awk -F '|' '/^\| `/ { print $2 }' docs/install.md | tr ',' '\n' | tr -d '` ' > "$work/told"
+[ "$(wc -l < "$work/told")" -gt 8 ] || fail "docs/install.md tells little: $(cat "$work/told")"
+while read -r path; do
+    [ -e "$prefix/$path" ] || fail "docs/install.md tells of $path, which is not there"
+done < "$work/told"
+
 # uvmctl finds what it needs beside itself.
 "$prefix/bin/uvmctl" doctor > "$work/doctor" || true
 has "$work/doctor" "^ok *kernel *$lib/uvm/vmlinux$"
