@@ -10,7 +10,7 @@
 #include "uvm/vm_int.h"
 
 #define TURNS_MAX 1000u    /* of the ready queue, once nothing but it is waited for */
-#define LOOK_AGAIN_MS 100u  /* after them: for what the kernel still holds */
+#define LOOK_AGAIN_MS 100u /* after them: for what the kernel still holds */
 
 static void on_system_closed(void *arg) {
     uvm_vm *vm = arg;

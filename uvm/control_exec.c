@@ -324,6 +324,7 @@ int uvm__control_wait(struct control_call *call, const cJSON *params, struct uvm
     if (rc < 0) {
         return rc;
     }
+    UVM_ASSERT(p != NULL);
     call->number = p->number;
     rc = uvm_process_wait(p->process, call->conn->scope, on_exit, call, &call->op);
     return rc < 0 ? refused(vm_of(call), rc, f) : 0;

@@ -102,6 +102,7 @@ int uvm_vm_new(uvm_engine *engine, uvm_service *service, const struct uvm_vm_par
         }
         return rc;
     }
+    UVM_ASSERT(vm != NULL);
     vm->on_console = p.on_console;
     vm->arg = p.arg;
     init_scopes(vm);
