@@ -84,7 +84,7 @@ bool app_open(struct app *app, const struct app_params *params) {
     }
     app->started_ms = uv_now(&app->loop);
     if (!watch_signals(app) || uvm_engine_new(&app->loop, &ep, &app->engine) < 0 ||
-        !open_service(app, params)) {
+        (!params->client && !open_service(app, params))) {
         out_message("the engine could not start: out of descriptors or memory");
         return false;
     }
@@ -106,7 +106,11 @@ static void on_service_closed(void *arg) {
 void app_close(struct app *app) {
     if (!app->closing) {
         app->closing = true;
-        uvm_service_close(app->service, on_service_closed, app);
+        if (app->service == NULL) {
+            on_service_closed(app);
+        } else {
+            uvm_service_close(app->service, on_service_closed, app);
+        }
     }
 }
 

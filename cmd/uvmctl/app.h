@@ -30,6 +30,7 @@ struct app_params {
     enum uvm_qemu_accel accel;
     unsigned verbose; /* how often -v was given */
     bool want_spans;  /* the log's begin and end records, for progress */
+    bool client;      /* no VM of its own: no service */
 };
 
 /* False: it said why. */

@@ -8,6 +8,7 @@
  */
 #include "cmd/uvmctl/args.h"
 #include "cmd/uvmctl/console.h"
+#include "cmd/uvmctl/detach.h"
 #include "cmd/uvmctl/out.h"
 #include "cmd/uvmctl/paths.h"
 #include "cmd/uvmctl/progress.h"
@@ -29,6 +30,7 @@
 
 enum opt {
     OPT_NAME,
+    OPT_DETACH,
     OPT_CPUS,
     OPT_MEMORY,
     OPT_KERNEL,
@@ -52,6 +54,7 @@ enum opt {
 
 static const struct option_row rows[OPT_MAX + 1] = {
     [OPT_NAME] = {"name", 0, "NAME", "a name for the UVM"},
+    [OPT_DETACH] = {"detach", 'd', NULL, "in the background; prints the name once it runs"},
     [OPT_CPUS] = {"cpus", 0, "N", "processors (1)"},
     [OPT_MEMORY] = {"memory", 0, "SIZE", "memory: 256M, 1G (256M)"},
     [OPT_KERNEL] = {"kernel", 0, "FILE", "the guest's kernel"},
@@ -87,7 +90,7 @@ struct boot_args {
     uint64_t timeout_ms;
     uint32_t count, parallel;
     unsigned verbose;
-    bool json, measure, parallel_given;
+    bool json, measure, parallel_given, detach;
 };
 
 /* ---- the command line --------------------------------------------------------------------- */
@@ -199,8 +202,10 @@ static bool on_option(const struct option_row *row, const char *value, void *arg
         [OPT_DOCUMENT] = &b->document_path, [OPT_WORKDIR] = &b->run.cwd,
         [OPT_USER] = &b->run.user,
     };
-    bool *flags[OPT_MAX] = {
-        [OPT_TTY] = &b->run.tty, [OPT_JSON] = &b->json, [OPT_MEASURE] = &b->measure};
+    bool *flags[OPT_MAX] = {[OPT_TTY] = &b->run.tty,
+                            [OPT_JSON] = &b->json,
+                            [OPT_MEASURE] = &b->measure,
+                            [OPT_DETACH] = &b->detach};
     if (texts[o] != NULL) {
         *texts[o] = value;
         return true;
@@ -232,9 +237,11 @@ static bool combines(const struct boot_args *b) {
         why = "-t, -e, -w and -u are about a command, and there is none";
     } else if (b->run.tty && (many || b->json)) {
         why = "-t does not go with --count, --measure or --json";
+    } else if (b->detach && (many || b->run.command != NULL)) {
+        why = "--detach goes with no command and no --count; \"uvmctl exec\" runs commands in it";
     } else if (b->parallel_given && !many) {
         why = "--parallel is about --count";
-    } else if (b->json && b->run.command == NULL && !many) {
+    } else if (b->json && b->run.command == NULL && !many && !b->detach) {
         why = "--json is about a command, or about --count and --measure";
     } else if (b->run.tty && !isatty(STDIN_FILENO)) {
         why = "-t: standard input is no terminal";
@@ -429,7 +436,8 @@ static int boot_with(struct boot_args *b) {
     app.timeout_ms = b->timeout_ms;
     int status = b->count > 1 || b->measure
                      ? measure(&app, &b->run, b->count, b->parallel, b->measure, b->json)
-                     : boot_once(&app, b);
+                 : b->detach ? detach_own(&app, &b->run)
+                             : boot_once(&app, b);
     app_deinit(&app);
     return status;
 }
@@ -452,7 +460,7 @@ static int boot(char **argv) {
     int status = EXIT_USAGE;
     if (ok) {
         complete(&b);
-        status = boot_with(&b);
+        status = b.detach && !detach_is_owner() ? detach_boot(argv, b.json) : boot_with(&b);
     } else {
         for (char **w = argv; *w != NULL; w++) {
             status = strcmp(*w, "--") == 0 ? EXIT_ENGINE : status;

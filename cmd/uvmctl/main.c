@@ -4,12 +4,15 @@
  * A verb is a row here and a file of its own. Help names what is there and nothing else.
  */
 #include "cmd/uvmctl/args.h"
+#include "cmd/uvmctl/detach.h"
 #include "cmd/uvmctl/out.h"
 #include "cmd/uvmctl/verbs.h"
 #include <stdio.h>
 #include <string.h>
 
-static const struct verb *const verbs[] = {&verb_boot, &verb_doctor, NULL};
+static const struct verb *const verbs[] = {
+    &verb_boot, &verb_exec, &verb_ps,   &verb_inspect, &verb_console, &verb_logs, &verb_events,
+    &verb_stop, &verb_kill, &verb_wait, &verb_gc,      &verb_doctor,  NULL};
 #define VERBS (sizeof verbs / sizeof verbs[0] - 1)
 
 static const struct verb *find_verb(const char *name) {
@@ -57,6 +60,9 @@ static int flushed(int status) {
 
 int main(int argc, char **argv) {
     const char *word = argc > 1 ? argv[1] : NULL;
+    if (argc > 0 && strcmp(argv[0], DETACH_OWNER) == 0) {
+        detach_become_owner();
+    }
     if (word == NULL) {
         out_usage("which verb? \"uvmctl help\" lists them");
         return EXIT_USAGE;

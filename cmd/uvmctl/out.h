@@ -14,6 +14,8 @@ enum {
     EXIT_DONE = 0,
     EXIT_FAILED = 1,
     EXIT_USAGE = 2,
+    EXIT_NO_SUCH = 3,
+    EXIT_WRONG_STATE = 4,
     EXIT_HOST = 5,
     EXIT_TIMEOUT = 124,
     EXIT_ENGINE = 125,

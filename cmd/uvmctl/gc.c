@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT
+ * gc.c — `uvmctl gc`: sweep what dead owners left.
+ *
+ * A folder is swept only with its lock in hand, so a UVM that lives, or is just being made, is never
+ * touched (async/folder.h). The processes of a dead owner have died with it.
+ */
+#include "async/folder.h"
+#include "cmd/uvmctl/reach.h"
+#include "cmd/uvmctl/state.h"
+#include "cmd/uvmctl/verbs.h"
+#include <stdlib.h>
+#include <unistd.h>
+
+static const struct option_row rows[] = {
+    REACH_OPTIONS,
+    {NULL, 0, NULL, NULL},
+};
+
+static int sweep_all(struct reach *r, const struct state_names *all) {
+    int status = EXIT_DONE;
+    struct json_out j = {0};
+    json_open(&j, NULL, '[');
+    for (size_t i = 0; i < all->count; i++) {
+        struct uvm__fail f = {0};
+        const char *name = all->names[i];
+        int rc = uvm__folder_sweep(r->app.engine, r->state, name, &f);
+        if (rc == 0 && r->json) {
+            json_text(&j, NULL, name);
+        } else if (rc == 0) {
+            printf("%s\n", name);
+        } else if (rc != -UVM_E_EXISTS && rc != -UVM_E_NOTFOUND) {
+            out_message("%s", f.msg);
+            status = EXIT_FAILED;
+        }
+    }
+    json_close(&j, ']');
+    if (r->json) {
+        (void)json_finish(&j, STDOUT_FILENO);
+    }
+    free(j.data);
+    return status;
+}
+
+static int gc(char **argv) {
+    struct reach r = {.verb = &verb_gc};
+    struct state_names all = {0};
+    struct uvm__fail f = {0};
+    if (!reach_begin(&r, argv)) {
+        return r.status;
+    }
+    int rc = r.state < 0 ? 0 : state_list(r.state, true, &all, &f);
+    if (rc < 0) {
+        reach_fail_words(&r, rc, &f);
+    } else {
+        reach_end(&r, sweep_all(&r, &all));
+    }
+    free(all.names);
+    return reach_run(&r);
+}
+
+const struct verb verb_gc = {
+    .name = "gc",
+    .summary = "sweep what dead owners left",
+    .words = "[--json]",
+    .about = "Removes the folders of UVMs whose owners are dead, and prints their names.",
+    .options = rows,
+    .status = NULL,
+    .example = "uvmctl gc",
+    .run = gc,
+};

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: MIT
+ * detach_test.c — UVMs in the background, as a person uses them: real VMs, one for most of the cases.
+ *
+ * The state folder is the test's own. At the end of each group, and after each case with a VM of its own,
+ * no process is left and the state folder is empty.
+ */
+#include "tests/integration/uvmctl_kit.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pty.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+#define SHORT_MS 20000
+
+static char state_dir[128];
+
+static int entries(void) {
+    DIR *d = opendir(state_dir);
+    int n = 0;
+    while (d != NULL && readdir(d) != NULL) {
+        n++;
+    }
+    if (d != NULL) {
+        closedir(d);
+    }
+    return d == NULL ? 0 : n - 2;
+}
+
+/* Runs it; its status must be this one. */
+static void expect(int status, const char *out, const char *err, const char *const *words) {
+    struct command c;
+    int got = boot_run(&c, words);
+    if (got != status || (out != NULL && strstr(c.out_text, out) == NULL) ||
+        (err != NULL && strstr(c.err_text, err) == NULL)) {
+        fail_msg("%s: status %d, not %d; stdout \"%s\", stderr \"%s\"", words[0], got, status,
+                 c.out_text, c.err_text);
+    }
+    command_free(&c);
+}
+
+static pid_t owner_of(const char *name) {
+    struct command c;
+    char key[80];
+    assert_int_equal(boot_run(&c, LIST("ps", "--json")), 0);
+    (void)snprintf(key, sizeof key, "\"name\":\"%s\"", name);
+    const char *at = strstr(c.out_text, key);
+    at = at == NULL ? NULL : strstr(at, "\"owner_pid\":");
+    pid_t pid = at == NULL ? -1 : (pid_t)strtol(at + 12, NULL, 10);
+    command_free(&c);
+    return pid;
+}
+
+static int boot_demo(void **state) {
+    (void)state;
+    expect(0, "demo\n", NULL, LIST("boot", "--detach", "--name", "demo", "--memory", "128M"));
+    return 0;
+}
+
+static int stop_demo(void **state) {
+    (void)state;
+    expect(0, NULL, NULL, LIST("stop", "demo"));
+    assert_int_equal(entries(), 0);
+    return kit_check(state);
+}
+
+static int nothing_left(void **state) {
+    assert_int_equal(kit_check(state), 0);
+    assert_int_equal(entries(), 0);
+    return 0;
+}
+
+/* ---- one VM for all of these -------------------------------------------------------------- */
+
+static void test_ps_and_inspect(void **state) {
+    struct command c;
+    (void)state;
+    assert_int_equal(boot_run(&c, LIST("ps", "--json")), 0);
+    static const char *const keys[] = {
+        "[{\"id\":\"",      "\"name\":\"demo\"", "\"state\":\"running\"",
+        "\"exit\":null",    "\"cpus\":1",        "\"memory_mb\":128",
+        "\"started\":\"20", "\"owner_pid\":",    "\"vmm_pid\":"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        if (strstr(c.out_text, keys[i]) == NULL) {
+            fail_msg("%s lacks %s", c.out_text, keys[i]);
+        }
+    }
+    char id[37] = "";
+    (void)snprintf(id, sizeof id, "%s", strstr(c.out_text, "\"id\":\"") + 6);
+    command_free(&c);
+    expect(0, "demo  ", NULL, LIST("ps"));
+    assert_int_equal(boot_run(&c, LIST("ps", "-q")), 0);
+    expect_out(&c, "demo\n");
+    command_free(&c);
+    /* By name, prefix, id. */
+    expect(0, "\"document\":{", NULL, LIST("inspect", "demo", "--json"));
+    expect(0, id, NULL, LIST("inspect", "d"));
+    expect(0, "\"name\":\t\"demo\"", NULL, LIST("inspect", id));
+    expect(3, "", "nope: there is no such UVM", LIST("inspect", "nope"));
+    expect(3, "", "\"code\":\"NOTFOUND\"", LIST("stop", "nope", "--json"));
+    expect(2, "", "of which UVM?", LIST("inspect"));
+}
+
+static void test_exec(void **state) {
+    struct command c;
+    (void)state;
+    assert_int_equal(boot_run(&c, LIST("exec", "demo", "-w", "/tmp", "-e", "A=b c", "-u", "nobody",
+                                       "--", "sh", "-c",
+                                       "pwd; id -u; echo \"$A\"; echo e >&2; "
+                                       "exit 7")),
+                     7);
+    expect_out(&c, "/tmp\n65534\nb c\n");
+    assert_string_equal(c.err_text, "e\n");
+    command_free(&c);
+    expect(127, "", "\"no-such\" was not found", LIST("exec", "demo", "--", "no-such"));
+    expect(126, "", "could not be run", LIST("exec", "demo", "--", "/etc/passwd"));
+    expect(128 + SIGTERM, "", NULL, LIST("exec", "demo", "--", "sh", "-c", "kill $$"));
+    expect(3, "\"exit_code\":3,\"stdout\":\"o\\n\",\"stderr\":\"e\\n\"", NULL,
+           LIST("exec", "demo", "--json", "--", "sh", "-c", "echo o; echo e >&2; exit 3"));
+    expect(125, "", "a command stands after --", LIST("exec", "demo"));
+    expect(125, "", "nope", LIST("exec", "nope", "--", "true"));
+    expect(124, "", "not done after 300 ms",
+           LIST("exec", "demo", "--timeout", "300ms", "--", "sleep", "100"));
+}
+
+static void test_exec_of_a_megabyte(void **state) {
+    struct command c;
+    struct command_options o = COMMAND_OPTIONS_INIT;
+    char block[65536];
+    size_t sent = 0;
+    (void)state;
+    memset(block, 'z', sizeof block);
+    o.in = -2;
+    boot_start(&c, &o, LIST("exec", "demo", "--", "wc", "-c"));
+    while (sent < 16 * sizeof block) {
+        ssize_t n = write(c.in, block, sizeof block);
+        assert_true(n > 0);
+        sent += (size_t)n;
+    }
+    close(c.in);
+    c.in = -1;
+    assert_int_equal(command_end(&c, SHORT_MS), 0);
+    assert_int_equal(strtol(c.out_text, NULL, 10), (long)sent);
+    command_free(&c);
+}
+
+/* Is there a process in the guest that has this in its command line? */
+static bool guest_runs(const char *word) {
+    struct command c;
+    char script[160];
+    (void)snprintf(script, sizeof script, "ps | grep '%s' | grep -v grep >/dev/null", word);
+    int status = boot_run(&c, LIST("exec", "demo", "--", "sh", "-c", script));
+    command_free(&c);
+    return status == 0;
+}
+
+/* However the client goes: what it ran is gone. */
+static void test_client_dies(void **state) {
+    static const int signals[] = {SIGKILL, SIGTERM, SIGHUP, SIGINT};
+    (void)state;
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
+        struct command c;
+        boot_start(&c, NULL,
+                   LIST("exec", "demo", "--", "sh", "-c", "echo up >&2; exec sleep 7654"));
+        assert_true(command_await(&c, "up", SHORT_MS));
+        assert_int_equal(kill(c.pid, signals[i]), 0);
+        assert_int_equal(command_end(&c, SHORT_MS), 128 + signals[i]);
+        command_free(&c);
+        for (int n = 0; guest_runs("[s]leep 7654"); n++) {
+            assert_true(n < 50);
+        }
+    }
+}
+
+struct screen {
+    int fd;
+    char text[16384];
+    size_t len;
+};
+
+static void await_screen(struct screen *s, const char *text) {
+    while (strstr(s->text, text) == NULL) {
+        struct pollfd p = {.fd = s->fd, .events = POLLIN};
+        if (poll(&p, 1, SHORT_MS) <= 0) {
+            fail_msg("the screen lacks \"%s\": %s", text, s->text);
+        }
+        ssize_t n = read(s->fd, s->text + s->len, sizeof s->text - 1 - s->len);
+        if (n <= 0) {
+            fail_msg("the terminal closed without \"%s\": %s", text, s->text);
+        }
+        s->len += (size_t)n;
+    }
+}
+
+static void type(const struct screen *s, const char *keys) {
+    assert_int_equal(write(s->fd, keys, strlen(keys)), (ssize_t)strlen(keys));
+}
+
+static void test_terminal(void **state) {
+    struct command c;
+    struct command_options o = COMMAND_OPTIONS_INIT;
+    struct winsize size = {.ws_row = 33, .ws_col = 77}, wider = {.ws_row = 44, .ws_col = 99};
+    struct screen s = {0};
+    struct termios before, after;
+    int slave;
+    (void)state;
+    assert_int_equal(openpty(&s.fd, &slave, NULL, NULL, &size), 0);
+    /* Nobody else may hold an end when we close ours. */
+    assert_int_equal(fcntl(s.fd, F_SETFD, FD_CLOEXEC), 0);
+    assert_int_equal(fcntl(slave, F_SETFD, FD_CLOEXEC), 0);
+    assert_int_equal(tcgetattr(slave, &before), 0);
+    o.tty = slave;
+    boot_start(&c, &o, LIST("exec", "demo", "-t", "--", "sh"));
+    await_screen(&s, "# ");
+    assert_int_equal(tcgetattr(slave, &after), 0);
+    assert_int_equal(after.c_lflag & (tcflag_t)(ICANON | ECHO | ISIG), 0); /* raw */
+    type(&s, "stty size; tty\r");
+    await_screen(&s, "33 77");
+    assert_int_equal(ioctl(s.fd, TIOCSWINSZ, &wider), 0);
+    s.len = 0;
+    memset(s.text, 0, sizeof s.text);
+    for (int i = 0; strstr(s.text, "44 99") == NULL; i++) {
+        assert_true(i < 20); /* the news of the size travels beside the keys */
+        type(&s, "stty size\r");
+        await_screen(&s, "\n");
+        await_screen(&s, "# ");
+        if (strstr(s.text, "44 99") == NULL) {
+            s.len = 0;
+            memset(s.text, 0, sizeof s.text);
+        }
+    }
+    type(&s, "sleep 500\r");
+    type(&s, "\003"); /* for the guest, not for us */
+    type(&s, "exit 9\r");
+    assert_int_equal(command_end(&c, SHORT_MS), 9);
+    command_free(&c);
+    assert_int_equal(tcgetattr(slave, &after), 0);
+    assert_int_equal(after.c_lflag, before.c_lflag);
+    /* The terminal goes away: so does the command. */
+    boot_start(&c, &o, LIST("exec", "demo", "-t", "--", "sh", "-c", "echo up; exec sleep 7655"));
+    s.len = 0;
+    memset(s.text, 0, sizeof s.text);
+    await_screen(&s, "up");
+    close(slave);
+    close(s.fd);
+    assert_int_equal(command_end(&c, SHORT_MS), 128 + SIGHUP);
+    command_free(&c);
+    for (int n = 0; guest_runs("[s]leep 7655"); n++) {
+        assert_true(n < 50);
+    }
+}
+
+static void test_console_and_logs(void **state) {
+    struct command c;
+    (void)state;
+    expect(0, NULL, NULL,
+           LIST("exec", "demo", "--", "sh", "-c", "echo words-on-console >/dev/console"));
+    expect(0, "words-on-console", NULL, LIST("console", "demo", "--no-follow"));
+    expect(0, "{\"line\":\"", NULL, LIST("console", "demo", "--no-follow", "--json"));
+    expect(0, "\"msg\":\"", NULL, LIST("logs", "demo"));
+    expect(0, "{\"line\":\"{", NULL, LIST("logs", "demo", "--json"));
+    boot_start(&c, NULL, LIST("logs", "demo", "-f"));
+    expect(127, NULL, NULL, LIST("exec", "demo", "--", "marker-for-the-log"));
+    char text[65536] = "";
+    for (size_t len = 0; strstr(text, "marker-for-the-log") == NULL;) {
+        struct pollfd p = {.fd = c.out, .events = POLLIN};
+        assert_int_equal(poll(&p, 1, SHORT_MS), 1);
+        ssize_t n = read(c.out, text + len, sizeof text - 1 - len);
+        assert_true(n > 0);
+        len += (size_t)n;
+        text[len] = 0;
+    }
+    assert_int_equal(kill(c.pid, SIGINT), 0);
+    assert_int_equal(command_end(&c, SHORT_MS), 130);
+    command_free(&c);
+}
+
+static void test_name_taken(void **state) {
+    (void)state;
+    expect(4, "", "demo: a UVM of this name is there already",
+           LIST("boot", "--detach", "--name", "demo"));
+    expect(0, "", NULL, LIST("gc")); /* it lives: nothing to sweep */
+    expect(0, "demo", NULL, LIST("ps", "-q"));
+}
+
+/* ---- VMs of their own --------------------------------------------------------------------- */
+
+static void test_two_stops_and_events(void **state) {
+    struct command a, b, wait, events;
+    (void)state;
+    (void)boot_demo(state);
+    boot_start(&events, NULL, LIST("events", "demo", "--json"));
+    boot_start(&wait, NULL, LIST("wait", "demo", "--json"));
+    expect(0, "true", NULL, LIST("exec", "demo", "--", "echo", "true"));
+    boot_start(&a, NULL, LIST("stop", "demo"));
+    boot_start(&b, NULL, LIST("stop", "demo"));
+    int first = command_end(&a, SHORT_MS), second = command_end(&b, SHORT_MS);
+    assert_true((first == 0 || first == 3) && (second == 0 || second == 3));
+    assert_true(first == 0 || second == 0);
+    assert_int_equal(command_end(&wait, SHORT_MS), 0);
+    assert_non_null(strstr(wait.out_text, "\"reason\":\"guest-shutdown\""));
+    assert_int_equal(command_end(&events, SHORT_MS), 0);
+    assert_non_null(strstr(events.out_text, "\"state\":\"stopped\""));
+    command_free(&a);
+    command_free(&b);
+    command_free(&wait);
+    command_free(&events);
+}
+
+static void test_kill_during_boot(void **state) {
+    struct command c;
+    (void)state;
+    boot_start(&c, NULL, LIST("boot", "--detach", "--name", "demo"));
+    assert_true(await_vmm(SHORT_MS) > 0);
+    expect(4, "", "is starting", LIST("stop", "demo"));
+    expect(0, NULL, NULL, LIST("kill", "demo"));
+    assert_int_equal(command_end(&c, SHORT_MS), 1);
+    expect_out(&c, "");
+    command_free(&c);
+}
+
+/* Whoever waits for the boot is interrupted, or killed: nobody wants the UVM. */
+static void test_starter_goes(void **state) {
+    static const int signals[] = {SIGINT, SIGKILL};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct command c;
+        boot_start(&c, NULL, LIST("boot", "--detach", "--name", "demo"));
+        assert_true(await_vmm(SHORT_MS) > 0);
+        assert_int_equal(kill(c.pid, signals[i]), 0);
+        assert_int_equal(command_end(&c, SHORT_MS), 128 + signals[i]);
+        command_free(&c);
+        expect_nobody_left(SHORT_MS);
+        assert_int_equal(entries(), 0);
+    }
+}
+
+static void test_owner_killed(void **state) {
+    struct command exec, wait, console;
+    (void)state;
+    (void)boot_demo(state);
+    pid_t owner = owner_of("demo");
+    assert_true(owner > 0);
+    boot_start(&exec, NULL, LIST("exec", "demo", "--", "sh", "-c", "echo up >&2; exec sleep 1000"));
+    boot_start(&wait, NULL, LIST("wait", "demo"));
+    boot_start(&console, NULL, LIST("console", "demo"));
+    assert_true(command_await(&exec, "up", SHORT_MS));
+    expect(0, "demo", NULL, LIST("ps", "-q")); /* by now the others are connected, too */
+    pause_ms(100);
+    assert_int_equal(kill(owner, SIGKILL), 0);
+    assert_int_equal(command_end(&exec, SHORT_MS), 125);
+    expect_err(&exec, "demo: the connection to its owner has ended");
+    assert_int_equal(command_end(&wait, SHORT_MS), 1);
+    expect_err(&wait, "demo: the connection to its owner has ended");
+    assert_int_equal(command_end(&console, SHORT_MS), 1);
+    command_free(&exec);
+    command_free(&wait);
+    command_free(&console);
+    expect_nobody_left(SHORT_MS); /* the VMM has gone with it */
+    assert_int_equal(entries(), 1);
+    expect(0, "", NULL, LIST("ps", "-q"));
+    expect(3, "", "its owner is dead", LIST("stop", "demo"));
+    expect(0, "demo\n", NULL, LIST("gc"));
+    assert_int_equal(entries(), 0);
+    expect(0, "[]\n", NULL, LIST("gc", "--json"));
+}
+
+static void test_state_folder(void **state) {
+    char path[160];
+    (void)state;
+    (void)snprintf(path, sizeof path, "%s/below/state", state_dir);
+    (void)setenv("UVM_STATE_DIR", path, 1);
+    expect(1, "", "below/state", LIST("boot", "--detach"));
+    expect(0, "", NULL, LIST("ps", "-q"));
+    (void)setenv("UVM_STATE_DIR", "/tmp", 1); /* everybody may write there */
+    expect(5, "", "/tmp: others may write in it", LIST("boot", "--detach"));
+    expect(5, "", "/tmp: others may write in it", LIST("ps"));
+    if (geteuid() == 0) {
+        (void)snprintf(path, sizeof path, "%s/owned", state_dir);
+        assert_int_equal(mkdir(path, 0700), 0);
+        assert_int_equal(chown(path, 12345, 0), 0);
+        (void)setenv("UVM_STATE_DIR", path, 1);
+        expect(5, "", "belongs to user 12345", LIST("boot", "--detach"));
+        assert_int_equal(rmdir(path), 0);
+    }
+    (void)setenv("UVM_STATE_DIR", "/sys/uvm", 1);
+    expect(5, "", "/sys/uvm: could not be made", LIST("boot", "--detach"));
+    (void)setenv("UVM_STATE_DIR", state_dir, 1);
+    expect(2, "", "--detach goes with no command", LIST("boot", "--detach", "--count", "2"));
+}
+
+static void test_ten_in_a_row(void **state) {
+    (void)state;
+    for (int i = 0; i < 10; i++) {
+        (void)boot_demo(state);
+        expect(0, NULL, NULL, i % 2 == 0 ? LIST("kill", "demo") : LIST("stop", "demo", "--force"));
+        assert_int_equal(entries(), 0);
+    }
+}
+
+int main(int argc, char **argv) {
+    const struct CMUnitTest shared[] = {
+        cmocka_unit_test(test_ps_and_inspect),     cmocka_unit_test(test_exec),
+        cmocka_unit_test(test_exec_of_a_megabyte), cmocka_unit_test(test_client_dies),
+        cmocka_unit_test(test_terminal),           cmocka_unit_test(test_console_and_logs),
+        cmocka_unit_test(test_name_taken),
+    };
+    const struct CMUnitTest own[] = {
+        cmocka_unit_test_teardown(test_two_stops_and_events, nothing_left),
+        cmocka_unit_test_teardown(test_kill_during_boot, nothing_left),
+        cmocka_unit_test_teardown(test_starter_goes, nothing_left),
+        cmocka_unit_test_teardown(test_owner_killed, nothing_left),
+        cmocka_unit_test_teardown(test_state_folder, nothing_left),
+        cmocka_unit_test_teardown(test_ten_in_a_row, nothing_left),
+    };
+    assert_true(argc > 5);
+    kit_open(argv + 1);
+    (void)snprintf(state_dir, sizeof state_dir, "%s/state", kit.folder);
+    (void)setenv("UVM_STATE_DIR", state_dir, 1);
+    int failed = cmocka_run_group_tests(shared, boot_demo, stop_demo);
+    failed += cmocka_run_group_tests(own, NULL, NULL);
+    (void)rmdir(state_dir);
+    kit_close();
+    return failed;
+}
