@@ -6,7 +6,7 @@
 #pragma once
 
 /* times */
-#define UVM__BOOT_MS 120000u        /* options accepted to negotiated (spec: reference's 2 min) */
+#define UVM__BOOT_MS 120000u        /* options accepted to negotiated (hcsshim's: 2 min) */
 #define UVM__UNDO_MS 5000u          /* the undo of one op, from the moment it begins */
 #define UVM__CHILD_ASK_MS 500u      /* ladder: polite request */
 #define UVM__CHILD_TERM_MS 500u     /* ladder: SIGTERM */

@@ -9,7 +9,7 @@
 #include "async/clock.h"
 #include "async/list.h"
 
-/* Strongest last (STYLE: caller's cancel > deadline > VM exit > transport loss). */
+/* Strongest last (ARCHITECTURE.md, Operations: caller's cancel > deadline > VM exit > transport loss). */
 enum uvm__reason {
     UVM__GO,
     UVM__TRANSPORT_LOST,

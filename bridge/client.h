@@ -7,7 +7,7 @@
  * effect end at once and their id stays taken as an orphan until the late reply; calls with
  * effect wait for it.
  *
- * The connection is lost on: end of file, read or write error, a frame that breaks §2, an
+ * The connection is lost on: end of file, read or write error, a frame out of bounds, an
  * unknown or used id, a body that does not decode, a notification that nobody registered for, a
  * call without an answer for UVM__RPC_MS (WaitForProcess excepted). Then every call fails with
  * UVM_E_CLOSED (its cause says why) and on_lost runs once, later. Calls started after that fail
@@ -21,7 +21,7 @@
  * UVM__BRIDGE_OUT_BYTES_MAX waiting to leave; each is a worded UVM_E_LIMIT through on_done.
  * Errors of calls: PEER (the guest's answer; sys is its HRESULT, detail its words), CLOSED,
  * LIMIT, UNSUPPORTED (needs process control), CANCELED, TIMEDOUT, UNDO.
- * Source: spec/bridge.md §2–§7, §10.1. */
+ * Source: docs/PROTOCOL-bridge.md, Frames to Messages. */
 #pragma once
 #include "async/saga.h"
 #include "bridge/message.h"

@@ -7,7 +7,7 @@
  * freed when it is idle and larger than a page.
  * Limits: the receiver's, header included (host UVM__FRAME_BYTES_MAX, agent
  * UVM__SERVER_FRAME_BYTES_MAX).
- * Source: spec/bridge.md §2. */
+ * Source: docs/PROTOCOL-bridge.md, Frames. */
 #pragma once
 #include "async/buf.h"
 #include "async/error.h"

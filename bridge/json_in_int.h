@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * json_in_int.h — reads typed members of a body by the reference's rules (spec/bridge.md §3).
+ * json_in_int.h — reads typed members of a body by the reference's rules
+ * (docs/PROTOCOL-bridge.md, JSON rules).
  *
  * Absent and null read as zero. The first member of a wrong type sticks as the error; reading goes on
  * after it, as the reference's decoder does, so that an answer can still name the activity.

@@ -3,7 +3,8 @@
  *
  * Key order is the order of the calls. A failure of the buffer sticks in `rc` and the rest does nothing.
  * Without a buffer the writer only counts, which is how texts are cut to fit a frame.
- * `html`: <, > and & become \u003c … (spec/bridge.md §3.7). Invalid UTF-8 becomes \ufffd.
+ * `html`: <, > and & become \u003c … (docs/PROTOCOL-bridge.md, JSON rules). Invalid UTF-8 becomes
+ * \ufffd.
  */
 #pragma once
 #include "async/buf.h"

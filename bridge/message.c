@@ -261,7 +261,7 @@ int uvm__msg_request_read(enum uvm__message msg, const void *body, size_t bytes,
 
 int uvm__msg_notification_write(struct uvm__buf *b, const struct uvm__msg_notification *n) {
     const char *activity = n->base.activity_id;
-    bool none = activity == NULL || activity[0] == 0; /* the host refuses an empty one (trap 10) */
+    bool none = activity == NULL || activity[0] == 0; /* the host refuses an empty one */
     struct uvm__json_out o;
     uvm__json_out_init(&o, b, true);
     uvm__json_out_open(&o, '{');

@@ -9,7 +9,7 @@
  * Ownership: a struct that was read borrows its strings from the tree it was read from.
  * Errors: readers return -UVM_E_PROTOCOL with the words in `f`, or -UVM_E_NOMEM; writers
  * -UVM_E_NOMEM or -UVM_E_LIMIT (of the buffer).
- * Source: spec/bridge.md §2.3, §3–§7; §6.1 is ours. */
+ * Source: docs/PROTOCOL-bridge.md, whose headings the comments below name. */
 #pragma once
 #include "async/json.h"
 #include "bridge/frame.h"
@@ -17,15 +17,15 @@
 #define UVM__NULL_ID                                                                               \
     "00000000-0000-0000-0000-000000000000" /* the UVM itself; also the null activity */
 #define UVM__PROTOCOL_VERSION 4u
-#define UVM__PROCESS_CONTROL 1u /* the level of §6.1 that we speak */
+#define UVM__PROCESS_CONTROL 1u /* the level that we speak */
 #define UVM__WAIT_INFINITE UINT32_MAX
 #define UVM__EXIT_SIGNALED UINT32_MAX /* exit code of a UVM process that a signal ended */
 #define UVM__GUEST_STACKS_BYTES_MAX 61440u
 
 /* X(NAME, request word, reference's name without "ComputeSystem" and "V1", effect)
  * effect: something changes in the guest, so the reply is waited for and a late one still counts.
- * Without it a cancel ends the call at once and the late reply is swallowed. That is the table of
- * §10.1 but for DumpStacks and WaitForProcess, which change nothing either. */
+ * Without it a cancel ends the call at once and the late reply is swallowed. That is the
+ * reference's table (Messages) but for DumpStacks and WaitForProcess, which change nothing either. */
 #define UVM__MESSAGE_MAP(X)                                                                        \
     X(CREATE, 0x10100101u, "Create", true)                                                         \
     X(START, 0x10100201u, "Start", true)                                                           \
@@ -65,7 +65,7 @@ uint32_t uvm__message_response_word(uint32_t word);
  * "ComputeSystemNotificationV1", "None", or the decimal number. */
 void uvm__message_word_text(uint32_t word, char *buf, size_t bytes);
 
-/* HRESULTs (§5.1). */
+/* HRESULTs (Error codes). */
 #define UVM__HR_NOT_SUPPORTED ((int32_t)0x80004001) /* type unknown, or not in this state */
 #define UVM__HR_FAIL ((int32_t)0x80004005)          /* everything without a code */
 #define UVM__HR_INVALID_ARG ((int32_t)0x80070057)
@@ -90,7 +90,7 @@ struct uvm__msg_base {
     const char *activity_id;
 };
 
-/* How a process did not start (§6.1); step NONE: not said. */
+/* How a process did not start (Process control); step NONE: not said. */
 #define UVM__START_STEP_MAP(X)                                                                     \
     X(STDIO, "stdio")                                                                              \
     X(USER, "user")                                                                                \
@@ -113,7 +113,7 @@ struct uvm__msg_start {
 int uvm__msg_start_status(const struct uvm__msg_start *start);
 
 /* An error response. `file`, `function` and `stack` name the reference's place, where an answer
- * must look like the reference's (§4.2); all may be NULL. */
+ * must look like the reference's (Base fields); all may be NULL. */
 struct uvm__msg_error {
     int32_t result; /* not 0 */
     const char *message;
@@ -132,7 +132,7 @@ struct uvm__msg_result {
     struct uvm__msg_start start;
 };
 
-/* ---- negotiate (§6, §6.1) ------------------------------------------------------------------- */
+/* ---- negotiate ------------------------------------------------------------------------------ */
 
 struct uvm__msg_negotiate {
     struct uvm__msg_base base;
@@ -150,18 +150,18 @@ struct uvm__msg_capabilities {
 
 /* ---- processes ------------------------------------------------------------------------------ */
 
-/* The inner JSON of an execute (§8.3). The reader's struct owns `memory` (arrays, inner tree). */
+/* The inner JSON of an execute (Processes). The reader's struct owns `memory` (arrays, inner tree). */
 struct uvm__msg_process {
     const char *command_line; /* NULL or "" : absent */
     const char *const *args;  /* NULL-terminated; NULL: absent */
     const char *const *env; /* "KEY=value", NULL-terminated, written sorted by key; NULL: absent */
     const char *cwd;
-    const char *user;  /* §6.1 */
+    const char *user;  /* Process control */
     bool terminal;     /* EmulateConsole */
     bool in, out, err; /* Create…Pipe */
     bool in_utility_vm;
     bool has_oci_process;   /* read only; its content is containers' work */
-    uint16_t height, width; /* §6.1; both 0: absent */
+    uint16_t height, width; /* Process control; both 0: absent */
     void *memory;
     cJSON *tree;
 };
@@ -187,7 +187,7 @@ struct uvm__msg_signal {
     struct uvm__msg_base base;
     uint32_t pid;
     int32_t signal; /* 0 or absent: SIGKILL */
-    bool group;     /* UvmGroup: its whole process group (§6.1) */
+    bool group;     /* UvmGroup: its whole process group (Process control) */
 };
 
 struct uvm__msg_resize {

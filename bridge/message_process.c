@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * message_process.c — ProcessParameters, the JSON text inside an execute request (§8.3, §6.1).
+ * message_process.c — ProcessParameters, the JSON text inside an execute request
+ * (docs/PROTOCOL-bridge.md, Processes and Process control).
  *
  * The writer sorts the environment by key, since the reference sends a map; of entries with one key the
  * last one holds. The reader gives an argv and an envp that exec can take, in one block. Members that the

@@ -4,7 +4,7 @@
  * A response must fit a frame of the host's limit. What can be too long is cut where it can be cut (an
  * error's text, which the reference writes twice, and stacks) and refused where it cannot (properties);
  * the room is counted beforehand with a writer that has no buffer.
- * The reader is strict: what does not decode ends the connection, as with the reference (§10.1).
+ * The reader is strict: what does not decode ends the connection, as with the reference.
  */
 #include "async/check.h"
 #include "async/guid.h"
@@ -212,7 +212,7 @@ int uvm__msg_error_write(struct uvm__buf *b, const char *activity_id,
 
 /* ---- reading ------------------------------------------------------------------------------ */
 
-/* ActivityId is a GUID where it is present (§3.10). */
+/* ActivityId is a GUID where it is present (PROTOCOL-bridge.md, JSON rules). */
 static void read_activity(struct uvm__json_in *in, const cJSON *body, const char **ret) {
     const cJSON *node = uvm__json_get(UVM__JSON_GO, body, "ActivityId");
     struct uvm__guid guid;
@@ -292,7 +292,7 @@ static void read_exit(struct uvm__json_in *in, const cJSON *body, struct uvm__ms
     }
 }
 
-/* JSON text in a string, where it is present (trap 11). */
+/* JSON text in a string, where it is present: an empty one is refused. */
 static void read_properties(struct uvm__json_in *in, const cJSON *body, const char **ret) {
     const cJSON *node = uvm__json_get(UVM__JSON_GO, body, "Properties");
     *ret = uvm__json_in_string(in, body, "Properties");

@@ -371,7 +371,7 @@ static int encode(struct exec_params *params) {
 static bool valid(const struct uvm__process_params *params) {
     bool args = params->args != NULL && params->args[0] != NULL;
     bool line = params->command_line != NULL && params->command_line[0] != 0;
-    /* An agent of the reference's kind dies of a process of the UVM without a command (trap 46). */
+    /* An agent of the reference's kind dies of a process of the UVM without a command. */
     return params->container_id == NULL ? args != line : !args && !line;
 }
 

@@ -4,7 +4,8 @@
  * All work is done from the ready queue: stream events and `ready` end in turn(), which writes what waits
  * and reads what is there, a bounded number of frames a turn. A frame stays in the reader until its
  * request exists, so lack of memory is back-pressure: reading stops and is tried again by a deadline.
- * The protocol state that a request meets is that at the time it was read (§6).
+ * The protocol state that a request meets is that at the time it was read
+ * (docs/PROTOCOL-bridge.md, Negotiation).
  */
 #include "async/alloc.h"
 #include "async/check.h"

@@ -13,12 +13,12 @@
  * negotiated state is per connection.
  *
  * Back-pressure: while UVM__SERVER_REPLIES_MAX answers wait to leave, or memory for a request is
- * lacking, nothing more is read. A frame that breaks §2 (size below 16, above
+ * lacking, nothing more is read. A frame out of bounds (size below 16, above
  * UVM__SERVER_FRAME_BYTES_MAX) ends the connection. Replying never fails: where memory lacks, a
  * smaller answer goes out (UVM__HR_OUT_OF_MEMORY), from memory that the request brought along.
  * Answers never exceed UVM__FRAME_BYTES_MAX.
  * Threading: loop thread only.
- * Source: spec/bridge.md §2–§7, §10.2, §10.3. */
+ * Source: docs/PROTOCOL-bridge.md, Frames to Messages, Reconnection. */
 #pragma once
 #include "bridge/message.h"
 

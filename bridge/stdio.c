@@ -5,9 +5,9 @@
  * reader stops the guest's writer through the stream's window, and nothing piles up. pump() moves until
  * one side refuses, which brings it back by that side's event, or until its share of a turn is used.
  * The idle clock of a drain runs only while the sink has taken everything and the stream has nothing:
- * a reader that is not ready never makes output be cut (spec/bridge.md §6.1).
+ * a reader that is not ready never makes output be cut (docs/PROTOCOL-bridge.md, Limits).
  * After end of file on an output the stream is closed at once, since an agent may wait for that before it
- * reports the exit (trap 26); an input's stream is only half-closed and stays until the process goes.
+ * reports the exit; an input's stream is only half-closed and stays until the process goes.
  */
 #include "async/alloc.h"
 #include "async/check.h"

@@ -13,7 +13,7 @@
 struct uvm__hcs;
 struct uvm__hcs_system;
 
-/* How a system ended, decided once (DESIGN §3). */
+/* How a system ended, decided once (ARCHITECTURE.md, How a VM's end is told apart). */
 enum uvm__hcs_exit {
     UVM__HCS_EXIT_NONE,
     UVM__HCS_EXIT_GUEST_SHUTDOWN,
@@ -70,7 +70,8 @@ struct uvm__hcs_ops {
                  uvm_op **ret_op);
     int (*resume)(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
                   uvm_op **ret_op);
-    /* Properties as JSON text (hcs.md §1.7), valid until the system is closed or asked again. */
+    /* Properties as JSON text (fields: hcsshim's schema1.go), valid until the system is closed or
+     * asked again. */
     const char *(*properties)(struct uvm__hcs_system *s);
     /* Terminates what still runs, frees; on_closed later, no event after the call. */
     void (*close)(struct uvm__hcs_system *s, void (*on_closed)(void *arg), void *arg);

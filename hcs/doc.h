@@ -25,7 +25,8 @@
 #define UVM__DOC_PROCESSORS_MAX 1024u
 #define UVM__DOC_ITEMS_MAX 1024u /* members of one map or list */
 
-/* Instance GUIDs of the four SCSI controllers, by number (hcs.md §7.1). */
+/* Instance GUIDs of the four SCSI controllers, by number (hcsshim's
+ * internal/protocol/guestrequest/types.go). */
 extern const char *const uvm__doc_scsi_controller_guids[UVM__DOC_SCSI_CONTROLLERS_MAX];
 
 struct uvm__doc_linux_kernel_direct {

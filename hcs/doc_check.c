@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * doc_check.c — the rules of a document that reach over several fields (hcs.md §2.4, §2.8, §5.12).
+ * doc_check.c — the rules of a document that reach over several fields.
+ * Source: hcsshim's internal/vm/vmutils/{normalize,numa,constants}.go, internal/oci/uvm.go.
  *
  * Rows of the schema check one value each; what is wrong only in company is checked here, once for the
  * reader and the builder.

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * doc_schema.c — the schema of a Linux utility VM's ComputeSystem document, one row a field.
  *
- * Rows stand in the order in which the reference writes the keys (hcs.md §2.6, §2.9), since the builder
- * writes them as they stand. A field that the schema has but that makes no sense for a Linux UVM, or that
- * nobody here can honour yet, is a REFUSED row with its reason, so that an error can name it; a key
- * without a row is unknown. The rules over several fields at once are in uvm__doc_check().
+ * Rows stand in the order in which the reference writes the keys (hcsshim's internal/hcs/schema2), since
+ * the builder writes them as they stand. A field that the schema has but that makes no sense for a Linux
+ * UVM, or that nobody here can honour yet, is a REFUSED row with its reason, so that an error can name it;
+ * a key without a row is unknown. The rules over several fields at once are in uvm__doc_check().
  */
 #include "hcs/doc_int.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * addr.c — a vsock port as the GUID of an hvsock service, and back.
  *
- * The port is the first field of a fixed template (bridge.md §1.2), so both directions are exact; a GUID
- * outside the template is no port.
+ * The port is the first field of a fixed template (go-winio's hvsock.go), so both directions are exact; a
+ * GUID outside the template is no port.
  */
 #include "async/guid.h"
 #include "hvsock/hvsock.h"

@@ -2,9 +2,9 @@
  * dial_linux.c — the guest's way out: dial a port of the host, as an operation.
  *
  * One step: connect without blocking, wait on the loop, look at the outcome. A connect that timed out is
- * tried again after a pause, up to ten times (bridge.md §1.8); any other error ends the dial at once. The
- * socket and its poll live in an attempt of their own, since libuv closes a poll later than the op may end.
- * A connected descriptor is given away by the result call, or closed with the op.
+ * tried again after a pause, up to ten times, as hcsshim's agent does; any other error ends the dial at
+ * once. The socket and its poll live in an attempt of their own, since libuv closes a poll later than the
+ * op may end. A connected descriptor is given away by the result call, or closed with the op.
  */
 #include "async/alloc.h"
 #include "async/check.h"

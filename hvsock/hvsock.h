@@ -10,7 +10,7 @@
 #include "async/saga.h"
 #include "hvsock/stream.h"
 
-/* Well-known ports (bridge.md §1.3; the offer channel is ours, DESIGN §4). */
+/* Well-known ports (docs/PROTOCOL-bridge.md, Transport; the offer channel is ours). */
 #define UVM__PORT_ENTROPY 1u
 #define UVM__PORT_LOG 109u
 #define UVM__PORT_OFFERS 0x3ffffff0u
@@ -46,7 +46,7 @@ int uvm__hvsock_connect(struct uvm__hvsock *h, uint32_t port, uvm_scope *scope, 
  * when the op is freed. */
 struct uvm__stream *uvm__hvsock_connect_result(uvm_op *op);
 
-/* The text form of a port's service GUID (bridge.md §1.2), and back. */
+/* The text form of a port's service GUID (docs/PROTOCOL-bridge.md, Transport), and back. */
 void uvm__hvsock_port_to_guid(uint32_t port, char ret_text[37]);
 int uvm__hvsock_guid_to_port(const char *text, uint32_t *ret_port); /* -UVM_E_INVAL */
 
@@ -67,7 +67,7 @@ struct uvm__dialer {
     uint32_t cid;         /* AF_VSOCK: 2 */
 };
 /* Result by uvm__dial_result (fd taken by the caller, else closed with the op; -1 when there is none). Tries
- * and pauses as bridge.md §1.8 (10 × 100 ms, only on ETIMEDOUT). An error's sys is the errno. */
+ * and pauses as hcsshim's agent (10 × 100 ms, only on ETIMEDOUT). An error's sys is the errno. */
 int uvm__dial(uvm_engine *e, const struct uvm__dialer *d, uint32_t port, uvm_scope *scope,
               uvm_done_fn on_done, void *arg, uvm_op **ret_op);
 int uvm__dial_result(uvm_op *op);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * vhost_user.h — the back end of a vhost-user connection: messages, memory table, rings, descriptors.
  *
- * Answers the front end from the loop; knows nothing of what the rings carry. Every size, index, address and
- * descriptor is checked. A message that breaks the protocol ends the connection with an error; a ring that
- * cannot be used (addresses outside the memory) is reported on its error descriptor and stays off.
- * Facts: vsock-device.md §1. Threading: loop thread; callbacks run from the loop, none after close.
+ * Answers the front end from the loop; knows nothing of what the rings carry. Every size, index, address
+ * and descriptor is checked. A message that breaks the protocol ends the connection with an error; a ring
+ * that cannot be used (addresses outside the memory) is reported on its error descriptor and stays off.
+ * Facts: the Vhost-user Protocol (docs/interop/vhost-user.rst of the VMM's sources, 7.2).
+ * Threading: loop thread; callbacks run from the loop, none after close.
  */
 #pragma once
 #include "hvsock/virtqueue.h"

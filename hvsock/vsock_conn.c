@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * vsock_conn.c — the life of a connection (spec: vsock-device.md §3.3), and its stream's verbs.
+ * vsock_conn.c — the life of a connection (virtio 1.2 §5.10.6; Linux's
+ * net/vmw_vsock/virtio_transport_common.c is the peer), and its stream's verbs.
  *
  * One function, update, decides after every event what the connection owes and can send; nothing else links
  * it for sending, so no wake-up is forgotten after a partial write, a credit update or a shutdown.
- * What arrives before the end stays readable after it, so a guest's last words are not lost; a peer that had
- * shut down before it reset reads as end of file, any other as CLOSED.
+ * What arrives before the end stays readable after it, so a guest's last words are not lost; a peer that
+ * had shut down before it reset reads as end of file, any other as CLOSED.
  * Ends: the guest's RST frees at once; ours is owed until a buffer takes it, and a timer bounds that and the
  * wait for the guest's answer to our SHUTDOWN. Freeing happens only in `release`, reached from gone when
  * nobody has the stream, or from the stream's own close.

@@ -2,8 +2,9 @@
  * agent_log.c — lines of the agent's log: cut from the stream, read, passed on to the engine's log.
  *
  * Every byte goes into the tail first, so that an error can show what the agent said even when nobody
- * listened. Levels follow spec/bridge.md §1.5 (a missing one is info), but what is an error to the agent
- * is a warning here, and a warning is news: the engine reports its own failures itself. All fields but time, level and msg follow the message as key=value.
+ * listened. Levels follow docs/PROTOCOL-bridge.md, Transport (a missing one is info), but what is an error
+ * to the agent is a warning here, and a warning is news: the engine reports its own failures itself. All
+ * fields but time, level and msg follow the message as key=value.
  */
 #include "uvm/agent_log.h"
 #include "async/check.h"

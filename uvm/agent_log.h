@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * agent_log.h — the agent's log: drained always, JSON lines into the engine's log, the tail kept.
  *
- * A host that does not read this stream stalls the agent, one that closes it may kill it (spec/bridge.md
- * §1.5): so it is read from the first byte to the end of the VM, whatever it says. A line that is not
- * JSON (a crash's dump) is logged as it is; a line longer than UVM__LOG_LINE_BYTES is cut there. Text of a
- * guest is data: control characters are not passed on.
+ * A host that does not read this stream stalls the agent, one that closes it may kill it
+ * (docs/PROTOCOL-bridge.md, Transport): so it is read from the first byte to the end of the VM, whatever it
+ * says. A line that is not JSON (a crash's dump) is logged as it is; a line longer than UVM__LOG_LINE_BYTES
+ * is cut there. Text of a guest is data: control characters are not passed on.
  */
 #pragma once
 #include "async/buf.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * annotation.c — annotations to options, by one table (spec/hcs.md §2.5).
+ * annotation.c — annotations to options, by one table (names: hcsshim's pkg/annotations/annotations.go).
  *
  * An annotation fills an option that is still open; it never wins over one that was given. A name that the
  * reference knows and this engine cannot honour is refused by name, like a name that nobody knows: a VM

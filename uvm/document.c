@@ -33,7 +33,7 @@ static int puts_all(struct uvm__buf *b, const char *const *parts) {
     return 0;
 }
 
-/* spec/hcs.md §3.1 and §3.2 for a kernel with an initrd and no debug console. */
+/* As hcsshim's internal/uvm/create_lcow.go does for a kernel with an initrd and no debug console. */
 static int put_cmdline(struct uvm__buf *b, const struct uvm__options *o) {
     const char *const before[] = {
         " initcall_blacklist=virtio_vsock_init 8250_core.nr_uarts=0 panic=-1 quiet",
@@ -210,7 +210,7 @@ static void set_files(const struct merge *m, struct uvm__doc *d) {
     set_text(m, "initrd", CHIPSET "InitRdPath", &k->init_rd_path, m->o->initrd);
 }
 
-/* spec/hcs.md §2.7: what every Linux UVM has. Devices come with their managers. */
+/* What every Linux UVM has (hcsshim's internal/uvm/create_lcow.go). Devices come with their managers. */
 static void set_skeleton(struct uvm__doc *d) {
     d->owner = "uvm";
     d->schema_version.present = true;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * document.h — options to a ComputeSystem document (spec/hcs.md §2.6, §2.9 A, §3.1).
+ * document.h — options to a ComputeSystem document (hcsshim's internal/hcs/schema2, create_lcow.go).
  */
 #pragma once
 #include "uvm/options.h"

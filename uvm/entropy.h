@@ -2,7 +2,7 @@
  * entropy.h — the guest's first random bytes: 512 of them to whoever dials the entropy port, once.
  *
  * Bound in time by the VM's end, in count by one stream, in bytes by UVM__ENTROPY_BYTES. What the guest
- * does with them is its own affair: nothing here can fail a boot (spec/bridge.md §1.4).
+ * does with them is its own affair: nothing here can fail a boot (PROTOCOL-bridge.md, Transport).
  */
 #pragma once
 #include "hvsock/hvsock.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * props.c — what a VM tells of itself, as JSON: our part, and the service's own words beside it.
  *
- * The service's object is passed on as it is under `service` (spec/hcs.md §1.7), since what it knows
+ * The service's object is passed on as it is under `service`, since what it knows
  * differs from platform to platform; only the accelerator is lifted out, because every list shows it.
  */
 #include "async/json.h"

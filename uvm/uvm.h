@@ -108,8 +108,9 @@ struct uvm_vm_params {
     const char *initrd; /* path; needed, here or in the document */
     const char *append; /* further kernel arguments */
     const char *log_level; /* of the agent: error, warning, info, debug, trace; default info */
-    const char *const *annotations; /* "KEY=VALUE", NULL-terminated (spec/hcs.md §2.5); an option
-                                     * given above wins over its annotation */
+    const char *const *annotations; /* "KEY=VALUE", NULL-terminated (names: hcsshim's
+                                     * pkg/annotations/annotations.go); an option given above wins
+                                     * over its annotation */
     const char *document;           /* a ComputeSystem (HCS schema 2) as JSON text; what is given
                                      * above or by annotation replaces its fields, and is logged */
     size_t document_bytes;

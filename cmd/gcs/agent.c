@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The agent's life. The host listens and the agent dials, for as long as it lives: whatever ends a bridge,
- * a new one is dialled after a pause, while processes and their waits stay (bridge.md §10.3). On stdin and
- * stdout (-use-inouterr) there is only one bridge, and its end is the agent's.
+ * a new one is dialled after a pause, while processes and their waits stay (PROTOCOL-bridge.md). On stdin
+ * and stdout (-use-inouterr) there is only one bridge, and its end is the agent's.
  *
  * Quitting has two halves. First everything that could start something is closed and what is under way is
  * told to stop; then, when the last child, terminal and op has reported (the holds), the engine is closed

@@ -16,7 +16,7 @@ int uvm__port_parse(const char *text, uint32_t *ret_port);
  * /dev/null. Without that the first file that is opened becomes somebody's stdout.                */
 void uvm__stdio_ensure(void);
 
-/* Dials a port of the host (bridge.md §1.1), once. Returns a close-on-exec descriptor, or -1 with
+/* Dials a vsock port of the host (CID 2), once. Returns a close-on-exec descriptor, or -1 with
  * errno: ECONNRESET is how a refusal looks, ENODEV a guest without the device.                    */
 int uvm__host_dial(uint32_t port);
 

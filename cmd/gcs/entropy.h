@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * entropy.h — the kernel's random pool, fed from a port of the host (bridge.md §1.4).             */
+ * entropy.h — the kernel's random pool, fed from a port of the host (PROTOCOL-bridge.md, Transport). */
 #pragma once
 
 #include <stdint.h>

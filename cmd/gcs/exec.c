@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * ExecuteProcess for the UVM, as an op of four steps: dial the streams that were asked for, in the order
- * stdin, stdout, stderr (bridge.md §8.4), then start the program. The host listens before it asks, so a
- * refused dial is final. The sockets themselves become the child's descriptors, unless there is a terminal:
- * then they are relayed. How the child is made is launch.c's.
+ * stdin, stdout, stderr (PROTOCOL-bridge.md, Processes), then start the program. The host listens before it
+ * asks, so a refused dial is final. The sockets themselves become the child's descriptors, unless there is
+ * a terminal: then they are relayed. How the child is made is launch.c's.
  *
  * There is nothing to undo: descriptors that were not handed on are closed with the op's state, and a child
  * that did not become the program has ended by itself. A failure's words, place and step wait in the state

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * fault.h — error answers that name the reference's place and, as their stack, ours.
  *
- * A host that compares answers sees the reference's file and function (bridge.md §4.2); a person who reads
- * the stack finds the line of this program that refused.
+ * A host that compares answers sees the reference's file and function (PROTOCOL-bridge.md, Base
+ * fields); a person who reads the stack finds the line of this program that refused.
  */
 #pragma once
 #include "bridge/server.h"

@@ -3,7 +3,7 @@
  *
  * One or two dashes; `-name value` or `-name=value`; a boolean without `=` is true and takes no value;
  * `--` or the first argument without a dash ends the flags. The last of several wins.
- * Sources: bridge.md §1.8 for the reference's flags; `-dial` is ours.
+ * Source: hcsshim's cmd/gcs/main.go for the reference's flags; `-dial` is ours.
  */
 #pragma once
 #include "async/async.h"

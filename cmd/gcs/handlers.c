@@ -2,7 +2,7 @@
  *
  * The messages that need little: waits, signals, sizes, questions, and all that is about containers, which
  * this agent does not have. For those an id that is not the UVM's is an unknown container, and creating one
- * is refused in words; everything else is answered as the reference answers it (bridge.md §5.1, §7, §8).
+ * is refused in words; everything else is answered as the reference answers it (PROTOCOL-bridge.md).
  */
 #include "async/alloc.h"
 #include "async/check.h"
@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Schema versions below 2.1 are refused (bridge.md §5.1). */
+/* Schema versions below 2.1 are refused (PROTOCOL-bridge.md, Error codes). */
 #define SCHEMA_MAJOR 2
 #define SCHEMA_MINOR 1
 
@@ -42,7 +42,7 @@ static void on_wait(struct uvm__server *s, struct uvm__server_request *r, void *
     gcs_process_wait(p, r, m->timeout_ms);
 }
 
-/* Signals and sizes reach processes of the UVM only where process control was granted (§6.1). */
+/* Signals and sizes reach processes of the UVM only where process control was granted. */
 static struct gcs_process *controlled(struct gcs_agent *a, struct uvm__server_request *r,
                                       uint32_t pid) {
     struct gcs_process *p = NULL;
@@ -193,7 +193,7 @@ static void on_create(struct uvm__server *s, struct uvm__server_request *r, void
                     m->base.container_id);
 }
 
-/* It only checks that the body is JSON, for any id (bridge.md §7.2). */
+/* It only checks that the body is JSON, for any id (PROTOCOL-bridge.md, Messages). */
 static void on_start(struct uvm__server *s, struct uvm__server_request *r, void *arg) {
     (void)s;
     (void)arg;

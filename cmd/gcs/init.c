@@ -9,8 +9,8 @@
  * boot only where the guest could not live without it; the rest was said on the console.
  *
  * PID 1 must not end: that is a kernel panic, and here that is the point. It is how the VM ends
- * with its agent (spec: bridge.md §1.6), and the host tells it from a power-off. It reboots at once
- * (panic=-1) unless the command line asked for something else.
+ * with its agent (PROTOCOL-bridge.md, Transport), and the host tells it from a power-off. It
+ * reboots at once (panic=-1) unless the command line asked for something else.
  *
  * Nothing of this may ever touch a machine that is not a guest of ours: see here_is_a_guest().
  */

@@ -12,6 +12,6 @@ struct uvm__init_options {
     char **program;        /* the rest; the agent's own line when there are no arguments at all */
 };
 
-/* Reads what follows `--` on the kernel's command line (bridge.md §1.6). 0, or -1 after a line on
- * stderr. The strings stay argv's.                                                                */
+/* Reads what follows `--` on the kernel's command line (PROTOCOL-bridge.md, Transport). 0, or -1
+ * after a line on stderr. The strings stay argv's. */
 int uvm__init_options_read(int argc, char **argv, struct uvm__init_options *ret);

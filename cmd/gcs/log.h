@@ -5,7 +5,7 @@
  * lines the same as key=value. What the reader does not take is queued up to GCS_LOG_QUEUE_BYTES; beyond
  * that whole records are dropped, counted, and the count is told in a record of its own when there is
  * room again. A reader that went away is no error: the rest is dropped.
- * Threading: the loop's thread. No allocation. Sources: bridge.md §1.5.
+ * Threading: the loop's thread. No allocation. Source: PROTOCOL-bridge.md, Transport.
  */
 #pragma once
 #include "async/async.h"

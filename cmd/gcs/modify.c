@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * ModifySettings: the checks that come before any device, in the reference's order (bridge.md §9.1): is the
- * resource known, are there settings, whose is it, may it be added, removed or updated. What passes them
- * all is refused in words: no resource is served yet. One row a resource.
+ * ModifySettings: the checks that come before any device, in the reference's order (PROTOCOL-bridge.md): is
+ * the resource known, are there settings, whose is it, may it be added, removed or updated. What passes
+ * them all is refused in words: no resource is served yet. One row a resource.
  */
 #include "async/json.h"
 #include "cmd/gcs/agent.h"

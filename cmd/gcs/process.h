@@ -2,7 +2,7 @@
  * process.h — the processes of the UVM that the host started, and who waits for them.
  *
  * Life: starting → running → ended → gone. A process is in the agent's table from the moment it runs; it
- * leaves with the first answered wait (bridge.md §8.7), or, when nobody ever asks, as the oldest of
+ * leaves with the first answered wait (PROTOCOL-bridge.md), or, when nobody ever asks, as the oldest of
  * GCS_PROCESSES_MAX ended ones, or when its pid is used again. Exit is known when the child was reaped and,
  * with a terminal, its output went out.
  * A pid is signalled only as long as its child was not reaped.

@@ -7,7 +7,7 @@
  * and not by the pipe's EOF, for the program's own children may hold that pipe open.
  *
  * The peer's end is not watched: an idle relay of which the host let go dials again with the next
- * line, as the host expects (bridge.md §1.5).
+ * line, as the host expects (PROTOCOL-bridge.md, Transport).
  */
 #include "cmd/gcs/relay.h"
 

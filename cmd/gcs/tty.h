@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * tty.h — a terminal for a process: a pty pair and the relay between its master and the host's streams.
  *
- * End of the host's input stops that direction only: a terminal has no end of file of its own (bridge.md
- * §8.5). A host that reads no more hangs the terminal up. The relay ends when the terminal is hung up, which
- * the kernel does when the session's leader has ended, and all that it said was written to the host.
- * A stream for stderr is kept open and silent. Without a stream for output the output is dropped.
+ * End of the host's input stops that direction only: a terminal has no end of file of its own
+ * (PROTOCOL-bridge.md, Processes). A host that reads no more hangs the terminal up. The relay ends when the
+ * terminal is hung up, which the kernel does when the session's leader has ended, and all that it said was
+ * written to the host. A stream for stderr is kept open and silent. Without a stream for output the output
+ * is dropped.
  */
 #pragma once
 #include "async/async.h"

@@ -3,7 +3,7 @@
  *
  * No name service: a static program cannot load its modules, and the guest has none. A user without an
  * explicit group gets the group of its passwd line; a number without a line gets group 0.
- * Source: bridge.md §6.1, User.
+ * Source: PROTOCOL-bridge.md, Process control.
  */
 #pragma once
 #include "async/async.h"

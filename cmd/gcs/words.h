@@ -3,7 +3,7 @@
  *
  * Blanks (space, tab, newline) separate; '…' is literal; in "…" a backslash escapes only $ ` " \ and
  * newline; elsewhere it escapes any character, and a newline so escaped vanishes. Everything else,
- * operators and $ included, is an ordinary character. Source: bridge.md §8.3, CommandLine.
+ * operators and $ included, is an ordinary character (PROTOCOL-bridge.md: CommandLine).
  */
 #pragma once
 #include "async/async.h"

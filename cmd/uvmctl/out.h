@@ -9,7 +9,7 @@
 #include "async/async.h"
 #include <stdarg.h>
 
-/* Exit statuses (spec/uvmctl.md). */
+/* Exit statuses. */
 enum {
     EXIT_DONE = 0,
     EXIT_FAILED = 1,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * paths.c — folders relative to the program, so that a checkout, an installation and a copy all work.
  *
- * The search order is spec/uvmctl.md's. $UVM_BOOT_FILES replaces the search: a file that is not there is
- * missing, not looked for elsewhere.
+ * The search order is that of `places` in each function. $UVM_BOOT_FILES replaces the search: a file that
+ * is not there is missing, not looked for elsewhere.
  */
 #include "cmd/uvmctl/paths.h"
 #include <limits.h>

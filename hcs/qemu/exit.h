@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * exit.h — why a VM ended, from what QEMU said and how its process ended (qemu.md §3.1).
+ * exit.h — why a VM ended, from what QEMU said and how its process ended
+ * (ShutdownCause and GUEST_PANICKED in QEMU's qapi/run-state.json).
  */
 #pragma once
 #include "hcs/compute_service.h"

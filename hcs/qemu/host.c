@@ -2,7 +2,7 @@
  * host.c — looks at the host, once per question, with no state of its own.
  *
  * KVM's device being there, opening and creating a VM does not mean that guest code runs (nested hosts
- * without virtualisation do all of that, qemu.md §2.4): so a processor without vmx and svm ends the
+ * without virtualisation do all of that): so a processor without vmx and svm ends the
  * question here, and where it has one the probe VM has the last word.
  */
 #include "hcs/qemu/host.h"

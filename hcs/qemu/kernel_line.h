@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * kernel_line.h — the document's kernel command line, rewritten for what holds on QEMU.
  *
- * The document's line is written for Hyper-V (hcs.md §3); a token that cannot hold here is dropped or
- * replaced by one table, and what is missing is added. Both lines stay visible in the properties.
+ * The document's line is written for Hyper-V (hcsshim's create_lcow.go); a token that cannot hold here is
+ * dropped or replaced by one table, and what is missing is added. Both lines stay visible in the
+ * properties.
  */
 #pragma once
 #include "async/async.h"

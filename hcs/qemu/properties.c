@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * properties.c — what a system tells of itself: the fields of hcs.md §1.7 and, under "Vmm", what only this
- * service knows, for `inspect` and for errors that people report.
+ * properties.c — what a system tells of itself: the fields of HCS (hcsshim's
+ * internal/hcs/schema1/schema1.go) and, under "Vmm", what only this service knows, for `inspect` and for
+ * errors that people report.
  */
 #include "hcs/qemu/qemu_int.h"
 

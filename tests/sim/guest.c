@@ -321,7 +321,7 @@ static void on_log(struct uvm__stream *s, unsigned events, void *arg) {
     char buf[64];
     ssize_t n = uvm__stream_read(s, buf, sizeof buf);
     if (n == 0 || n == -UVM_E_CLOSED) {
-        /* The host let go of it: the agent dies at its next line, and the machine with it (§1.5). */
+        /* The host let go of it: the agent dies at its next line, and the machine with it. */
         end(g, GUEST_END_PANIC);
     }
 }

@@ -457,7 +457,7 @@ static void handle_resize(struct uvm__server *s, struct uvm__server_request *r, 
     }
 }
 
-/* Without an answer, as the reference (§8.9); the request goes with the machine. */
+/* Without an answer, as the reference; the request goes with the machine. */
 static void power_off(struct held *h) {
     guest_power_off(h->g);
 }

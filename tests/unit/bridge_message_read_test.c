@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * bridge_message_read_test.c — bodies that are read: the reference's own (spec/bridge.md §11), and what its
- * rules allow and refuse (§3, §10.1), one by one.
+ * bridge_message_read_test.c — bodies that are read: the reference's own (bridge_vectors.h), and what its
+ * rules (docs/PROTOCOL-bridge.md) allow and refuse, one by one.
  */
 #include "async/engine.h"
 #include "bridge_vectors.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * bridge_message_test.c — bodies that are written: byte for byte as the reference's (spec/bridge.md §11),
+ * bridge_message_test.c — bodies that are written: byte for byte as the reference's (bridge_vectors.h),
  * with its escapes, and cut where they would not fit a frame.
  */
 #include "async/alloc.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * bridge_vectors.h — frames that the reference wrote (spec/bridge.md §11): header and body.
+ * bridge_vectors.h — frames that the reference (hcsshim) wrote: header and body.
  */
 #pragma once
 #include "bridge/message.h"

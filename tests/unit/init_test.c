@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tests of what of /init can run outside of a guest: its command line (bridge.md §1.6) and the
+ * Tests of what of /init can run outside of a guest: its command line (PROTOCOL-bridge.md) and the
  * ports on it. The rest boots in tests/integration.
  */
 #include "cmd/gcs/early.h"
