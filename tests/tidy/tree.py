@@ -39,6 +39,7 @@ EXCUSED = {
     ("library", "async/check.c"): "a failed assertion says what failed before it aborts",
     ("alloc", "async/engine.c"): "the allocator of an engine that was given none is malloc's",
     ("alloc", "async/alloc.c"): "the allocator of an engine that was given none is malloc's",
+    ("page", "tests/install/deb_test.sh"): "it names pages where the package puts them",
     ("spdx", "build/coverage_tools/none.sh"): "two lines that nobody runs",
 }
 
@@ -76,6 +77,10 @@ OUTSIDE = calls(r"uv_timer_\w+", r"uv_fs_\w+", "uv_now", "uv_hrtime", "uv_update
 # Marks of unfinished work, and paths of one machine. Put together here, so that this file is clean.
 UNFINISHED = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "X" + "XX", "HA" + "CK"]) + r")\b")
 ONE_MACHINE = re.compile(r"(?<![\w.])/(?:" + "|".join(["work", "farm", "home", "Users"]) + r")/\w|\.\./" + "shared")
+# A page by its name, and what points into papers that are not in the tree: numbered sections (but those
+# of the virtio specification, which is public) and the names of such papers.
+PAGE = re.compile(r"[\w./-]*\w\.m" + r"d\b")
+ELSEWHERE = re.compile(r"(?<!virtio 1\.2 )\u00a7|\b(?:DES" + r"IGN|STY" + r"LE|spe" + r"c/)|\btra" + r"ps? \d")
 VMM_NAME = re.compile("qemu", re.IGNORECASE)
 
 TEXT = ("*.c", "*.h", "*.py", "*.sh", "*.bzl", "*.bazel", "*.md", "*.txt", "*.yml", "Makefile",
@@ -156,6 +161,20 @@ def rule_words(tree):
     grep(tree, "machine", text, ONE_MACHINE, "a path of one machine", code=False)
 
 
+def rule_references(tree):
+    """A clone stands alone: who follows a reference finds it in the tree or in public."""
+    text = [f for f in tree.match(*TEXT) if f != "LICENSE"]
+    grep(tree, "elsewhere", text, ELSEWHERE,
+         "{}: point to a page of this tree by its heading, or to the public source", code=False)
+    pages = ["/" + f for f in tree.match("*.md")]
+    for file in text:
+        for number, line in enumerate(tree.read(file), 1):
+            for name in PAGE.findall(re.sub(r"https?://\S+", "", line)):
+                path = "/" + name.lstrip("./")
+                if not any(page.endswith(path) for page in pages):
+                    tree.found("page", file, number, f"{name} is not in the tree")
+
+
 def rule_spdx(tree):
     for file in tree.match("*.c", "*.h", "*.S", "*.sh", "*.py"):
         head = tree.read(file)[:2]
@@ -220,7 +239,8 @@ def rule_orphans(tree):
             tree.found("orphan", file, 0, f"no target in {packages[folder]} has it")
 
 
-RULES = (rule_calls, rule_names, rule_words, rule_spdx, rule_shape, rule_functions, rule_orphans)
+RULES = (rule_calls, rule_names, rule_words, rule_references, rule_spdx, rule_shape, rule_functions,
+         rule_orphans)
 
 
 def main():
