@@ -199,7 +199,8 @@ static bool options(uvm_op *op, const struct gcs_exec *x, struct options *o) {
         option(o, "--chdir", x->params.cwd);
     }
     option(o, "--deathsig", "9");
-    o->simple = !x->params.terminal && (x->control == 0 || x->params.user == NULL);
+    bool no_user = x->params.user == NULL || x->params.user[0] == '\0';
+    o->simple = !x->params.terminal && (x->control == 0 || no_user);
     return become(op, x, o) && look_up(op, x, o) && (!o->simple || locate(op, x, o));
 }
 
