@@ -258,7 +258,7 @@ static int dial(int state, const char *name, int *ret_fd, struct uvm__fail *f) {
 int client_open(struct app *app, int state, const char *name, const struct client_events *events,
                 struct client **ret, struct uvm__fail *f) {
     static const struct uvm__sock_events sock_events = {on_readable, NULL};
-    int fd;
+    int fd = -1;
     int rc = dial(state, name, &fd, f);
     if (rc < 0) {
         return rc;

@@ -18,8 +18,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 struct waiting {
     struct app app;
     struct uvm__sock *sock;

@@ -135,11 +135,9 @@ static void on_interrupt(struct app *app, int signo, unsigned times) {
     if (o->closing) {
         return;
     }
-    if (times > 1) {
-        close_vm(o);
-    } else if (!o->running) {
+    if (times == 1 && !o->running) {
         uvm_scope_cancel(o->scope);
-    } else if (uvm_vm_stop(o->vm, 0, NULL, NULL, NULL, NULL) < 0) {
+    } else if (times > 1 || uvm_vm_stop(o->vm, 0, NULL, NULL, NULL, NULL) < 0) {
         close_vm(o);
     }
 }

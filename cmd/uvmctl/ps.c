@@ -104,7 +104,7 @@ static void ps_print(const struct ps *p) {
         printf("%-20s %-9s %-5s %4s %9s  %-20s %s\n", "NAME", "STATE", "ACCEL", "CPUS", "MEMORY",
                "STARTED", "ID");
     }
-    for (size_t i = 0; i < p->names.count; i++) {
+    for (size_t i = 0; p->rows != NULL && i < p->names.count; i++) {
         const struct row *row = &p->rows[i];
         const cJSON *vm = at(row->answer, "vm");
         char started[32];
@@ -171,7 +171,12 @@ static void ps_ask(struct ps *p) {
         return;
     }
     p->rows = calloc(p->names.count + 1, sizeof *p->rows);
-    for (size_t i = 0; i < p->names.count && p->rows != NULL; i++) {
+    if (p->rows == NULL) {
+        out_message("ps: out of memory");
+        reach_end(&p->r, EXIT_FAILED);
+        return;
+    }
+    for (size_t i = 0; i < p->names.count; i++) {
         struct row *row = &p->rows[i];
         *row = (struct row){.ps = p, .name = p->names.names[i]};
         rc = client_open(&p->r.app, p->r.state, row->name, &(struct client_events){.arg = row},
