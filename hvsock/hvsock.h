@@ -8,14 +8,8 @@
 #pragma once
 #include "async/list.h"
 #include "async/saga.h"
+#include "hvsock/ports.h"
 #include "hvsock/stream.h"
-
-/* Well-known ports (docs/PROTOCOL-bridge.md, Transport; the offer channel is ours). */
-#define UVM__PORT_ENTROPY 1u
-#define UVM__PORT_LOG 109u
-#define UVM__PORT_OFFERS 0x3ffffff0u
-#define UVM__PORT_BRIDGE 0x40000000u
-#define UVM__PORT_STDIO_FIRST 0x40000001u
 
 struct uvm__hvsock;
 struct uvm__listener;

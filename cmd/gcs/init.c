@@ -21,6 +21,7 @@
 #include "cmd/gcs/gcs.h"
 #include "cmd/gcs/modules.h"
 #include "cmd/gcs/mounts.h"
+#include "hvsock/ports.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,9 +38,6 @@
 #include <unistd.h>
 
 #define WHO "init"
-
-/* The offer channel (vmbus/): where later engines tell which devices are there. */
-enum { OFFERS_PORT = 0x3ffffff0 };
 
 /* The inode of the kernel's first pid namespace, a constant of its (include/linux/proc_ns.h). */
 #define PID_NS_INITIAL 0xEFFFFFFCu
@@ -97,7 +95,7 @@ static int step_entropy(const struct uvm__init_options *o) {
 /* An engine without an offer channel refuses, and there are no offers. An engine that has one sees
  * this image hang up, which is the truth: it cannot take any.                                     */
 static int step_offers(const struct uvm__init_options *o) {
-    int fd = uvm__host_dial(OFFERS_PORT);
+    int fd = uvm__host_dial(UVM__PORT_OFFERS);
 
     (void)o;
     if (fd >= 0) {
