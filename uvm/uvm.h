@@ -147,7 +147,7 @@ int uvm_vm_boot(uvm_vm *vm, uvm_scope *scope, uvm_done_fn on_done, void *arg, uv
  * -UVM_E_STATE when it was not booted. Cancel: ends the wait only. */
 int uvm_vm_wait(uvm_vm *vm, uvm_scope *scope, uvm_done_fn on_done, void *arg, uvm_op **ret_op);
 
-/* Asks the guest to shut down; terminates it when it has not after `grace_ms` (0: 5 s) or does not
+/* Asks the guest to shut down; terminates it when it has not after `grace_ms` (0: 10 s) or does not
  * hear. Ends when the VM has. Commit point: at once. Success when it had ended already. */
 int uvm_vm_stop(uvm_vm *vm, uint32_t grace_ms, uvm_scope *scope, uvm_done_fn on_done, void *arg,
                 uvm_op **ret_op);

@@ -9,6 +9,8 @@
 #include "cmd/gcs/machine.h"
 
 #include "async/check.h"
+#include "async/limits.h"
+#include "cmd/gcs/agent.h"
 #include "cmd/gcs/gcs.h"
 
 #include <errno.h>
@@ -19,6 +21,10 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/* A second for the way from the host and for the end of the VMM. */
+_Static_assert(GCS_SYNC_MS + GCS_LINGER_MS + 1000 < UVM__STOP_GRACE_MS,
+               "a guest that writes back would be killed");
 
 bool gcs_machine_inside(void) {
     return getpid() != 1 && uvm__under_our_init();

@@ -17,4 +17,6 @@ _Noreturn void gcs_machine_power_off(bool inside);
 /* /proc/sys/kernel/core_pattern. -UVM_E_IO. */
 int gcs_machine_core_pattern(bool inside, const char *pattern, struct uvm__fail *f);
 
+/* With GCS_LINGER_MS clearly less than the host's UVM__STOP_GRACE_MS, which ends a VM that is still
+ * writing: asserted in machine.c. */
 #define GCS_SYNC_MS 5000
