@@ -81,6 +81,9 @@ static void on_accept_deadline(struct uvm__deadline *d) {
 
 static uvm_error *listen_all(struct uvm__process *p) {
     struct uvm__bridge *b = p->bridge;
+    if (b->stream == NULL) {
+        return uvm__bridge_lost_error(b); /* with the VM its endpoint may be gone */
+    }
     if (p->too_large) {
         return uvm__error(b->engine, UVM_E_LIMIT, 0, "%s: the command does not fit %u bytes",
                           b->name, UVM__REQUEST_BYTES_MAX);

@@ -305,6 +305,33 @@ static void a_bridge_lost_during_exec(void **state) {
     close_bridge();
 }
 
+static void never_accepted(struct uvm__listener *l, struct uvm__stream *take_stream, void *arg) {
+    (void)l;
+    (void)take_stream;
+    (void)arg;
+    fail();
+}
+
+/* Nothing is done with the endpoint of a VM that has gone. */
+static void a_bridge_lost_before_exec(void **state) {
+    (void)state;
+    struct uvm__listener *l;
+    const struct uvm__listen_params taken = {.port = UVM__PORT_STDIO_FIRST,
+                                              .on_accept = never_accepted};
+    open_bridge(0, GRANT_BODY);
+    assert_int_equal(uvm__hvsock_listen(f.peer.host, &taken, &l), 0);
+    peer_hang_up(&f.peer);
+    peer_run(&f.peer);
+    assert_true(uvm__bridge_lost(f.bridge));
+    struct uvm__process_params p = params_of(false, true, false);
+    assert_int_equal(uvm__process_exec(f.bridge, &p, NULL, on_done, NULL, NULL), 0);
+    peer_run(&f.peer);
+    assert_int_equal(f.done, 1);
+    assert_int_equal(f.code, UVM_E_CLOSED);
+    uvm__listener_close(l);
+    close_bridge();
+}
+
 /* ---- memory ------------------------------------------------------------------------------- */
 
 /* Each allocation of a start fails in turn: nothing happens, nothing leaks, or it works. */
@@ -363,6 +390,7 @@ int main(void) {
         cmocka_unit_test(a_kill_that_is_refused_is_quarantined),
         cmocka_unit_test(a_reply_that_comes_too_late_is_undone),
         cmocka_unit_test(a_bridge_lost_during_exec),
+        cmocka_unit_test(a_bridge_lost_before_exec),
         cmocka_unit_test(one_failed_allocation_costs_no_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
