@@ -26,10 +26,16 @@ static void tell(struct uvm__ready *r) {
         uvm__list_remove(&w->link);
         w->fn(w);
     }
+    a->telling = false;
 }
 
-static void known(struct uvm__accel *a, bool kvm, const char *reason) {
-    a->known = true;
+bool uvm__accel_verdict(enum uvm_error_code code) {
+    return code == UVM_OK || code == UVM_E_HOST || code == UVM_E_PROTOCOL;
+}
+
+static void answer(struct uvm__accel *a, bool keep, bool kvm, const char *reason) {
+    a->known = keep;
+    a->telling = true;
     a->answer.kvm = kvm;
     snprintf(a->answer.reason, sizeof a->answer.reason, "%s", reason);
     uvm__log(a->engine, UVM_LOG_INFO, "", "accelerator: %s (%s)", kvm ? "kvm" : "tcg",
@@ -71,8 +77,9 @@ static void on_probed(uvm_op *op, const uvm_error *err, void *arg) {
         a->on_idle(a); /* nobody asks any more */
         return;
     }
-    known(a, err == NULL, reason);
-    if (a->cache_dir != NULL) {
+    bool keep = uvm__accel_verdict(err == NULL ? UVM_OK : uvm_error_code(err));
+    answer(a, keep, err == NULL, reason);
+    if (keep && a->cache_dir != NULL) {
         uvm__accel_cache_write(a->cache_dir, a->probed_path, &a->answer);
     }
 }
@@ -88,16 +95,16 @@ static void begin(struct uvm__accel *a, const char *qemu_path) {
     bool dropped = a->drop == UVM_QEMU_DROP_AUTO && geteuid() == 0;
 
     if (a->option == UVM_QEMU_ACCEL_TCG) {
-        known(a, false, "asked for");
+        answer(a, true, false, "asked for");
         return;
     }
     if (!uvm__host_kvm(dropped, &a->answer.kvm_gid, reason, sizeof reason)) {
-        known(a, false, reason);
+        answer(a, true, false, reason);
         return;
     }
     if (a->cache_dir != NULL && uvm__accel_cache_read(a->cache_dir, qemu_path, &a->answer)) {
         snprintf(reason, sizeof reason, "%s", a->answer.reason);
-        known(a, a->answer.kvm, reason);
+        answer(a, true, a->answer.kvm, reason);
         return;
     }
     snprintf(a->probed_path, sizeof a->probed_path, "%s", qemu_path);
@@ -109,15 +116,16 @@ static void begin(struct uvm__accel *a, const char *qemu_path) {
                                              .kvm = true};
     int rc = uvm__qemu_probe(a->engine, &params, NULL, on_probed, a, &a->probe);
     if (rc < 0) {
-        known(a, false, "a probe VM could not be started: out of memory");
+        answer(a, false, false, "a probe VM could not be started: out of memory");
     }
 }
 
 void uvm__accel_ask(struct uvm__accel *a, const char *qemu_path, struct uvm__accel_wait *w) {
     uvm__list_append(&a->waiters, &w->link);
     if (a->known) {
+        a->telling = true;
         uvm__ready_push(a->engine, &a->tell);
-    } else if (a->probe == NULL) {
+    } else if (a->probe == NULL && !a->telling) {
         begin(a, qemu_path);
     }
 }

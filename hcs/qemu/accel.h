@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * accel.h — which accelerator VMs get, decided once per service by trying it.
+ * accel.h — which accelerator VMs get, decided once per service by trying it; a try that failed for
+ * want of something on the way decides nothing.
  *
  * The answer is kept in memory and, where the engine has a folder for it, in a file that names the boot
  * of the host and the QEMU that it is about.
@@ -30,7 +31,8 @@ struct uvm__accel {
     enum uvm_qemu_drop drop;
     uint32_t uid_base;
     const char *launch_path, *cache_dir; /* the service's */
-    bool known;
+    bool known;   /* the answer is kept */
+    bool telling; /* `tell` is to run, with this answer */
     struct uvm__accel_answer answer;
     struct uvm__list waiters;
     struct uvm__ready tell;
@@ -40,6 +42,9 @@ struct uvm__accel {
 };
 
 void uvm__accel_init(struct uvm__accel *a, uvm_engine *e);
+/* Whether a probe that ended so says something about the host. What came of a lack of memory,
+ * descriptors, ids or time says nothing: those who wait are told, the next one asks again. */
+bool uvm__accel_verdict(enum uvm_error_code code);
 /* Asks about this QEMU; the answer is in a->answer when w->fn runs. */
 void uvm__accel_ask(struct uvm__accel *a, const char *qemu_path, struct uvm__accel_wait *w);
 void uvm__accel_forget(struct uvm__accel *a, struct uvm__accel_wait *w); /* idempotent */

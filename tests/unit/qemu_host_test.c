@@ -143,6 +143,15 @@ static void leases_are_distinct_and_come_back(void **state) {
     assert_int_equal(a.uid, UVM__VMM_UID_SHARED);
 }
 
+/* What a probe met on its way is not taken for the host's nature. */
+static void verdicts(void **state) {
+    (void)state;
+    for (int code = UVM_OK; code < UVM_E_MAX; code++) {
+        bool verdict = code == UVM_OK || code == UVM_E_HOST || code == UVM_E_PROTOCOL;
+        assert_int_equal(uvm__accel_verdict((enum uvm_error_code)code), verdict);
+    }
+}
+
 /* The probe's answer is believed for the very same host, binary and user, and nothing else. */
 static void kept_answers(void **state) {
     (void)state;
@@ -202,6 +211,7 @@ int main(void) {
         cmocka_unit_test(guest_memory_is_sealed),
         cmocka_unit_test(uid_maps),
         cmocka_unit_test(leases_are_distinct_and_come_back),
+        cmocka_unit_test(verdicts),
         cmocka_unit_test(kept_answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
