@@ -22,7 +22,7 @@
 #define PVH_NOTE_NAME "Xen"
 #define PVH_NOTE_TYPE 18u
 #define PROGRAM_HEADERS_MAX 128u
-#define NOTES_BYTES_MAX 65536u
+#define NOTES_BYTES_MAX 65536u /* of a segment, looked through for the PVH entry */
 #define COPY_STEP_BYTES (4u << 20)
 
 /* 0, or -1 when the file has fewer bytes there. */
@@ -77,36 +77,31 @@ void uvm__boot_file_close(struct uvm__boot_file *file) {
 
 #define KERNEL_REMEDY "give an uncompressed x86-64 kernel (vmlinux)"
 
-/* Looks for the PVH note among `bytes` of notes. Name and value are padded to four. */
-static bool has_pvh_note(const uint8_t *notes, size_t bytes) {
-    size_t at = 0;
-
-    while (bytes - at >= sizeof(Elf64_Nhdr)) {
-        Elf64_Nhdr n;
-        memcpy(&n, notes + at, sizeof n);
-        at += sizeof n;
-        uint64_t name = ((uint64_t)n.n_namesz + 3) & ~3ull;
-        uint64_t value = ((uint64_t)n.n_descsz + 3) & ~3ull;
-        if (name > bytes - at || value > bytes - at - name) {
-            return false;
-        }
-        if (n.n_type == PVH_NOTE_TYPE && n.n_namesz == sizeof PVH_NOTE_NAME &&
-            memcmp(notes + at, PVH_NOTE_NAME, sizeof PVH_NOTE_NAME) == 0 && n.n_descsz >= 4) {
-            return true;
-        }
-        at += name + value;
-    }
-    return false;
-}
-
+/* Looks for the PVH note in a segment that lies within the file. Name and value are padded to four. */
 static int check_notes(int fd, const Elf64_Phdr *ph, bool *ret_pvh) {
-    uint8_t notes[4096];
-    size_t bytes = ph->p_filesz < sizeof notes ? (size_t)ph->p_filesz : sizeof notes;
+    uint64_t bytes = ph->p_filesz < NOTES_BYTES_MAX ? ph->p_filesz : NOTES_BYTES_MAX;
+    uint64_t at = 0;
 
-    if (read_at(fd, notes, bytes, ph->p_offset) < 0) {
-        return -1;
+    while (!*ret_pvh && bytes - at >= sizeof(Elf64_Nhdr)) {
+        char name[sizeof PVH_NOTE_NAME] = "";
+        Elf64_Nhdr n;
+        if (read_at(fd, &n, sizeof n, ph->p_offset + at) < 0) {
+            return -1;
+        }
+        at += sizeof n;
+        uint64_t name_bytes = ((uint64_t)n.n_namesz + 3) & ~3ull;
+        uint64_t value_bytes = ((uint64_t)n.n_descsz + 3) & ~3ull;
+        if (name_bytes > bytes - at || value_bytes > bytes - at - name_bytes) {
+            return 0;
+        }
+        if (n.n_type == PVH_NOTE_TYPE && n.n_namesz == sizeof name && n.n_descsz >= 4) {
+            if (read_at(fd, name, sizeof name, ph->p_offset + at) < 0) {
+                return -1;
+            }
+            *ret_pvh = memcmp(name, PVH_NOTE_NAME, sizeof name) == 0;
+        }
+        at += name_bytes + value_bytes;
     }
-    *ret_pvh = *ret_pvh || has_pvh_note(notes, bytes);
     return 0;
 }
 

@@ -43,9 +43,10 @@ static void write_file(const char *path, const void *data, size_t bytes, mode_t 
 #define NOTES_AT 256u
 #define LOAD_AT 512u
 #define KERNEL_BYTES 1024u
+#define NOTES_BYTES_MAX 65536u /* boot_file.c */
 
 struct image {
-    uint8_t bytes[KERNEL_BYTES];
+    uint8_t bytes[KERNEL_BYTES + NOTES_BYTES_MAX + 64];
     size_t size;
 };
 
@@ -105,6 +106,29 @@ static void expect_kernel(const struct image *k, int code, const char *message) 
         assert_non_null(strchr(f.msg, ';'));  /* and a remedy */
     }
     uvm__boot_file_close(&file);
+}
+
+/* The entry's note at the end of so many bytes of notes. */
+static struct image many_notes(uint32_t bytes) {
+    struct image k = good_kernel();
+    uint8_t *notes = k.bytes + KERNEL_BYTES;
+    Elf64_Nhdr other = {.n_namesz = 4, .n_descsz = bytes - 20 - 16, .n_type = 6};
+    k.size = KERNEL_BYTES + bytes;
+    segment(&k, 1)->p_offset = KERNEL_BYTES;
+    segment(&k, 1)->p_filesz = bytes;
+    memcpy(notes, &other, sizeof other);
+    memcpy(notes + bytes - 20, k.bytes + NOTES_AT + 24, 20);
+    return k;
+}
+
+static void kernels_with_many_notes(void **state) {
+    (void)state;
+    struct image k = many_notes(8192);
+    expect_kernel(&k, UVM_OK, "");
+    k = many_notes(NOTES_BYTES_MAX);
+    expect_kernel(&k, UVM_OK, "");
+    k = many_notes(NOTES_BYTES_MAX + 4);
+    expect_kernel(&k, UVM_E_INVAL, "no PVH entry");
 }
 
 static void kernels(void **state) {
@@ -285,6 +309,7 @@ static void a_file_that_shrinks_is_told(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kernels),
+        cmocka_unit_test(kernels_with_many_notes),
         cmocka_unit_test(not_even_files),
         cmocka_unit_test(initrds),
         cmocka_unit_test(a_copy_is_sealed_and_equal),
