@@ -484,6 +484,12 @@ static void tear_down(struct uvm__vhost_user *u) {
     uvm__sock_close(u->sock, on_sock_closed, u);
 }
 
+void uvm__vhost_user_end(struct uvm__vhost_user *u, uvm_error *take_err) {
+    UVM_ASSERT(!u->ended);
+    tear_down(u);
+    u->params.end(take_err, u->params.arg);
+}
+
 static void on_readable(struct uvm__sock *s, void *arg) {
     struct uvm__vhost_user *u = arg;
     (void)s;
@@ -495,9 +501,7 @@ static void on_readable(struct uvm__sock *s, void *arg) {
     if (u->ended || n > 0 || n == -UVM_E_AGAIN) {
         return;
     }
-    uvm_error *err = n == 0 ? NULL : uvm__fail_error(u->engine, (int)n, &f);
-    tear_down(u);
-    u->params.end(err, u->params.arg);
+    uvm__vhost_user_end(u, n == 0 ? NULL : uvm__fail_error(u->engine, (int)n, &f));
 }
 
 /* ---- life --------------------------------------------------------------------------------- */

@@ -77,5 +77,7 @@ void uvm__vhost_rings_move(struct uvm__vhost_user *u);
 /* Stops the rings that have a part in this region, which is about to go. */
 void uvm__vhost_rings_leave(struct uvm__vhost_user *u, const struct uvm__guest_region *region);
 
+/* Tears down and tells the owner, who may close it in that call. Not after it has ended. */
+void uvm__vhost_user_end(struct uvm__vhost_user *u, uvm_error *take_err);
 /* A handle of the loop has closed. */
 void uvm__vhost_user_handle_closed(struct uvm__vhost_user *u);

@@ -85,7 +85,11 @@ static void on_kick(uv_poll_t *poll, int status, int events) {
     (void)events;
     uint64_t count;
     if (status < 0) {
-        return; /* libuv has stopped it */
+        /* libuv polls it no more (a counter at its very end, EPOLLERR): a device that is deaf for a
+         * ring would look alive. */
+        uvm__vhost_user_end(k->u, uvm__error(k->u->engine, UVM_E_IO, -status,
+                                             "ring %u: its kick descriptor fails", k->ring));
+        return;
     }
     ssize_t n = read(k->fd, &count, sizeof count);
     (void)n; /* EAGAIN: somebody else took it; looking at the ring costs little */
