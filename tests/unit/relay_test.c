@@ -23,11 +23,16 @@ enum { PEERS_MAX = 4 };
 struct script {
     int fds[PEERS_MAX];
     int count, dials;
+    int hold; /* closed with the last of them; 0: none */
 };
 
 static int dial(void *arg) {
     struct script *s = arg;
     int n = s->dials++;
+
+    if (n + 1 == s->count && s->hold > 0) {
+        close(s->hold);
+    }
 
     return n < s->count ? s->fds[n] : -1;
 }
@@ -231,11 +236,12 @@ static void waits_for_slow_peer(void **state) {
 }
 
 /* The first peer leaves in the middle. The second gets everything that the first connection had not
- * taken: the end of the text, without a hole after where it begins.                              */
+ * taken: the end of the text, without a hole after where it begins. The program lives until the second
+ * is there, so that the relay's last second is not one in which the reader must get its turn.    */
 static void sends_remainder_to_next_peer(void **state) {
     struct script s = {.count = 0};
     char *text = seq_text(), *rest = malloc(SEQ_BYTES + 1);
-    int first = peer(&s), second = peer(&s), report[2], small = 4096;
+    int first = peer(&s), second = peer(&s), report[2], hold[2], small = 4096;
     size_t got = 0, n = 0;
     ssize_t r;
     pid_t pid;
@@ -245,7 +251,10 @@ static void sends_remainder_to_next_peer(void **state) {
     assert_int_equal(setsockopt(s.fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
     assert_int_equal(pipe2(report, O_CLOEXEC), 0);
     pid = reader(first, &s, SEQ_BYTES / 4, text, report[1]);
-    assert_int_equal(relay(&s, "seq " LINES), 0);
+    assert_int_equal(pipe2(hold, O_CLOEXEC), 0); /* after the fork: only we can let go */
+    s.hold = hold[1];
+    assert_int_equal(relay_with(&s, "seq " LINES "; read word; true", hold[0], -1), 0);
+    close(hold[0]);
     assert_exits_0(pid);
     assert_int_equal(read(report[0], &got, sizeof got), sizeof got);
     assert_int_equal(got, SEQ_BYTES / 4);
