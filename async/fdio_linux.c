@@ -30,6 +30,7 @@
 #include <time.h>
 #include <uv.h>
 
+#define ALWAYS_AGAIN_MS 20u      /* what cannot be polled said EAGAIN: until it is tried again */
 #define FOREIGN_WRITE_BYTES 256u /* what a device that is no pipe takes without waiting */
 
 enum kind { OWN, SOCKET, ALWAYS, FOREIGN };
@@ -42,6 +43,7 @@ struct uvm__fdio {
     enum kind kind;
     enum uvm__fdio_direction direction;
     bool is_pipe;
+    struct uvm__deadline again; /* ALWAYS */
     bool waiting, closed;
     uvm__fdio_fn on_ready;
     void *arg;
@@ -95,6 +97,7 @@ static int adopt(struct uvm__fdio *f, int fd) {
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events);
+static void on_again(struct uvm__deadline *d);
 
 /* Something that epoll refuses (EPERM: /dev/null) never makes one wait. */
 static int watch(struct uvm__fdio *f) {
@@ -127,6 +130,7 @@ int uvm__fdio_open(uvm_engine *e, int fd, enum uvm__fdio_direction direction, uv
         return -UVM_E_NOMEM;
     }
     f->engine = e;
+    uvm__deadline_init(&f->again, on_again);
     f->fd = -1;
     f->events = -1;
     f->direction = direction;
@@ -157,9 +161,19 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
     f->on_ready(f, f->arg);
 }
 
+static void on_again(struct uvm__deadline *d) {
+    struct uvm__fdio *f = UVM__CONTAINER_OF(d, struct uvm__fdio, again);
+    UVM_ASSERT(f->waiting && !f->closed);
+    f->waiting = false;
+    f->on_ready(f, f->arg);
+}
+
+/* A driver or a file system may refuse epoll and make one wait all the same. */
 static ssize_t wait_for_it(struct uvm__fdio *f) {
-    UVM_ASSERT(f->events >= 0);
-    if (!f->waiting) {
+    if (f->events < 0 && !f->waiting) {
+        f->waiting = true;
+        uvm__deadline_set(f->engine, &f->again, uvm__now_ms(f->engine) + ALWAYS_AGAIN_MS);
+    } else if (!f->waiting) {
         f->waiting = true;
         int rc = uv_poll_start(&f->poll, UV_READABLE, on_poll);
         UVM_ASSERT(rc == 0); /* fails on closing handles only */
@@ -303,6 +317,7 @@ void uvm__fdio_close(struct uvm__fdio *f) {
     }
     UVM_ASSERT(!f->closed);
     f->closed = true;
+    uvm__deadline_clear(f->engine, &f->again);
     uvm__close_fd(&f->fd);
     if (f->events < 0) {
         uvm__free(f->engine, f);
