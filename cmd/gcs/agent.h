@@ -15,8 +15,8 @@
 #include "cmd/gcs/log.h"
 #include "hvsock/hvsock.h"
 
-#define GCS_REDIAL_MS 100u      /* between two dials of the bridge, for ever, as the reference's agent */
-#define GCS_LINGER_MS 50u       /* a shutdown's answer may leave before the machine does */
+#define GCS_REDIAL_MS 100u /* between two dials of the bridge, for ever, as the reference's agent */
+#define GCS_LINGER_MS 50u  /* a shutdown's answer may leave before the machine does */
 #define GCS_PROCESSES_MAX 1024u /* running, or ended and not waited for, each */
 #define GCS_STREAM_BYTES 8192u  /* copied at a time between a terminal and its streams */
 #define GCS_INTERNAL_PATH "/bin:/usr/bin:/sbin:/usr/sbin" /* where there is no PATH */

@@ -31,8 +31,8 @@ struct uvm__accel {
     enum uvm_qemu_drop drop;
     uint32_t uid_base;
     const char *launch_path, *cache_dir; /* the service's */
-    bool known;   /* the answer is kept */
-    bool telling; /* `tell` is to run, with this answer */
+    bool known;                          /* the answer is kept */
+    bool telling;                        /* `tell` is to run, with this answer */
     struct uvm__accel_answer answer;
     struct uvm__list waiters;
     struct uvm__ready tell;

@@ -317,7 +317,7 @@ static void a_bridge_lost_before_exec(void **state) {
     (void)state;
     struct uvm__listener *l;
     const struct uvm__listen_params taken = {.port = UVM__PORT_STDIO_FIRST,
-                                              .on_accept = never_accepted};
+                                             .on_accept = never_accepted};
     open_bridge(0, GRANT_BODY);
     assert_int_equal(uvm__hvsock_listen(f.peer.host, &taken, &l), 0);
     peer_hang_up(&f.peer);
