@@ -15,7 +15,6 @@
 #define UVM__AGENT_LOST_MS 3000u    /* end of the bridge to the VM's end; then it is terminated */
 #define UVM__MEMORY_RETRY_MS 100u   /* what must not fail for lack of memory is tried again */
 #define UVM__STOP_GRACE_MS 10000u   /* a guest that was asked to shut down; our agent needs half */
-#define UVM__HEARTBEAT_MS 5000u     /* between two heartbeats; two missed = hung */
 #define UVM__RPC_MS 300000u         /* a synchronous RPC (reference: 5 min) */
 #define UVM__BRIDGE_MEMORY_MS 5000u /* a frame waits for memory before its connection is given up */
 #define UVM__STDIO_IDLE_MS 1000u    /* drain after exit: no byte while the reader was ready */

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 
 DEADLINE_S = 120
 QUIET_S = 20  # no byte on the console of a VM that boots
@@ -243,7 +242,6 @@ def sizes(table, folder):
                             "sh", "-c", "echo up; read x"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert ctl.stdout.readline() == b"up\n"
-        time.sleep(1)
         with open("/proc/%d/schedstat" % ctl.pid) as f:  # nanoseconds; ticks are too coarse
             own = int(f.read().split()[0]) / 1e6
         with open("/proc/%d/status" % ctl.pid) as f:
