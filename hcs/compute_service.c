@@ -49,6 +49,19 @@ int uvm__hcs_resume(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_
     return ops_of(s)->resume(s, scope, on_done, arg, ret_op);
 }
 
+int uvm__hcs_modify(struct uvm__hcs_system *s, const struct uvm__hcs_modify_params *params,
+                    uvm_scope *scope, uvm_done_fn on_done, void *arg, uvm_op **ret_op) {
+    UVM_ASSERT(params != NULL);
+    if (params->request == NULL || (params->fds_count != 0 && params->fds == NULL)) {
+        return -UVM_E_INVAL;
+    }
+    const struct uvm__hcs_ops *ops = ops_of(s);
+    if (ops->modify == NULL) {
+        return -UVM_E_UNSUPPORTED;
+    }
+    return ops->modify(s, params, scope, on_done, arg, ret_op);
+}
+
 const char *uvm__hcs_properties(struct uvm__hcs_system *s) {
     return ops_of(s)->properties(s);
 }

@@ -27,7 +27,8 @@ enum uvm__hcs_event_kind {
     UVM__HCS_EVENT_EXITED, /* once, the last event */
     UVM__HCS_EVENT_PAUSED,
     UVM__HCS_EVENT_RESUMED,
-    UVM__HCS_EVENT_CONSOLE /* bytes of the guest's console, as they come */
+    UVM__HCS_EVENT_CONSOLE, /* bytes of the guest's console, as they come */
+    UVM__HCS_EVENT_RELEASED /* a removal that its op had given up on has happened after all */
 };
 
 struct uvm__hcs_event {
@@ -36,6 +37,7 @@ struct uvm__hcs_event {
     const char *detail;      /* EXITED: "killed by SIGKILL", the VMM's stderr tail; never NULL */
     const void *data;        /* CONSOLE */
     size_t bytes;
+    const char *resource; /* RELEASED: the ResourcePath; never NULL there */
 };
 
 /* Descriptors beside the document, by the name that the document uses (tap, console). Duplicated. */
@@ -56,6 +58,14 @@ struct uvm__hcs_create_params {
     void *arg;
 };
 
+/* One change of a system. All of it is copied, the descriptors are duplicated. */
+struct uvm__hcs_modify_params {
+    const char *request; /* ModifySettingRequest (hcsshim's schema2), JSON text, no GuestRequest */
+    size_t request_bytes;
+    const struct uvm__hcs_fd *fds; /* by the name that the settings use */
+    size_t fds_count;
+};
+
 struct uvm__hcs_ops {
     const char *name; /* of the service, for properties */
     int (*create)(struct uvm__hcs *h, const struct uvm__hcs_create_params *params, uvm_scope *scope,
@@ -70,6 +80,9 @@ struct uvm__hcs_ops {
                  uvm_op **ret_op);
     int (*resume)(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
                   uvm_op **ret_op);
+    /* NULL: the service cannot change a running system. See uvm__hcs_modify(). */
+    int (*modify)(struct uvm__hcs_system *s, const struct uvm__hcs_modify_params *params,
+                  uvm_scope *scope, uvm_done_fn on_done, void *arg, uvm_op **ret_op);
     /* Properties as JSON text (fields: hcsshim's schema1.go), valid until the system is closed or
      * asked again. */
     const char *(*properties)(struct uvm__hcs_system *s);
@@ -109,6 +122,14 @@ int uvm__hcs_pause(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_d
                    uvm_op **ret_op);
 int uvm__hcs_resume(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
                     uvm_op **ret_op);
+/* Changes a system that was created, also before its start. Add: success when the host side is there and,
+ * where a device is offered to the guest, the guest has acknowledged the offer; after any failure nothing is
+ * left, or the op ends with UNDO and RELEASED follows if the rest goes away later. Remove: what is not there
+ * is NOTFOUND; once the host began to remove it only goes forward, and a removal that does not end in time is
+ * UNDO: the resource is still taken until RELEASED. Paths: hcsshim's resourcepaths. -UVM_E_UNSUPPORTED,
+ * -UVM_E_STATE before create's success, -UVM_E_EXITED. What the request gets wrong is the op's error. */
+int uvm__hcs_modify(struct uvm__hcs_system *s, const struct uvm__hcs_modify_params *params,
+                    uvm_scope *scope, uvm_done_fn on_done, void *arg, uvm_op **ret_op);
 /* NULL: no memory. */
 const char *uvm__hcs_properties(struct uvm__hcs_system *s);
 void uvm__hcs_close(struct uvm__hcs_system *s, void (*on_closed)(void *arg), void *arg);

@@ -124,6 +124,8 @@ void uvm__vm_on_event(struct uvm__hcs_system *s, const struct uvm__hcs_event *ev
     case UVM__HCS_EVENT_RESUMED:
         on_paused(vm, UVM__EV_RESUMED);
         break;
+    case UVM__HCS_EVENT_RELEASED: /* nothing of the VM's can be taken for good yet */
+        break;
     case UVM__HCS_EVENT_CONSOLE:
         uvm__tail_write(&vm->console, ev->data, ev->bytes);
         if (vm->control != NULL) {

@@ -122,6 +122,9 @@ static void on_event(struct uvm__hcs_system *s, const struct uvm__hcs_event *ev,
     case UVM__HCS_EVENT_CONSOLE:
         on_console(k, ev->data, ev->bytes);
         break;
+    case UVM__HCS_EVENT_RELEASED:
+        fail_msg("%s was released, but nothing was removed", ev->resource);
+        break;
     }
 }
 
