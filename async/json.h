@@ -8,8 +8,9 @@
  * zero, invalid UTF-8 becomes U+FFFD; duplicates stay in the tree, so that a reader of a map sees
  * them in order.
  * Depth is at most UVM__JSON_DEPTH_MAX; an embedded NUL (\u0000 in a string) is refused, since C
- * strings would hide what follows it. How large a text may be is the caller's to check: a tree
- * takes up to 60 times the bytes of its text.
+ * strings would hide what follows it. How large a text may be is the caller's to check. How many
+ * values it has is checked here (UVM__JSON_NODES_*), for "[0,0," makes 56 bytes of tree from each of
+ * text: a tree takes at most its text and 200 bytes a value, 13 MiB and its text for the largest.
  */
 #pragma once
 #include "async/async.h"
@@ -18,9 +19,9 @@
 
 enum uvm__json_mode { UVM__JSON_STRICT, UVM__JSON_GO };
 
-/* On failure returns -UVM_E_PROTOCOL, -UVM_E_NOMEM or -UVM_E_LIMIT (depth) and fills `f`: in strict
- * mode "byte 17: expected ',' or '}', found 'x'", in Go mode exactly what encoding/json says, for
- * replies that quote it. `text` need not be terminated. The caller frees the tree with
+/* On failure returns -UVM_E_PROTOCOL, -UVM_E_NOMEM or -UVM_E_LIMIT (depth, number of values)
+ * and fills `f`: in strict mode "byte 17: expected ',' or '}', found 'x'", in Go mode what encoding/json says (it has
+ * no limit of values), for replies that quote it. `text` need not be terminated. The caller frees the tree with
  * cJSON_Delete(). */
 int uvm__json_read(enum uvm__json_mode mode, const char *text, size_t bytes, cJSON **ret_tree,
                    struct uvm__fail *f);

@@ -37,6 +37,7 @@ struct uvm__json_reader {
     const uint8_t *start, *at, *end;
     struct uvm__fail *fail;
     cJSON *root;
+    size_t nodes, nodes_max;
     unsigned depth;
     cJSON *open[UVM__JSON_DEPTH_MAX];
     size_t names_from[UVM__JSON_DEPTH_MAX]; /* where the names of open[i] begin */

@@ -187,6 +187,24 @@ static void skip_digits(struct uvm__json_reader *r) {
     }
 }
 
+/* How many values a text may have: what honest ones have at the most, so that the tree of a dense one
+ * stays in proportion to it. */
+static size_t nodes_max(size_t bytes) {
+    size_t by_text = UVM__JSON_NODES_MIN + bytes / UVM__JSON_BYTES_PER_NODE;
+    return by_text < UVM__JSON_NODES_MAX ? by_text : UVM__JSON_NODES_MAX;
+}
+
+static int count_node(struct uvm__json_reader *r) {
+    if (r->nodes < r->nodes_max) {
+        r->nodes++;
+        return 0;
+    }
+    return r->mode == UVM__JSON_GO
+               ? uvm__fail(r->fail, UVM_E_LIMIT, 0, "exceeded max number of values")
+               : uvm__fail(r->fail, UVM_E_LIMIT, 0, "byte %zu: more than %zu values in %zu bytes",
+                           uvm__json_offset(r), r->nodes_max, (size_t)(r->end - r->start));
+}
+
 /* Puts the node into the innermost container, or makes it the root. Takes it, also on failure. */
 static int add(struct uvm__json_reader *r, cJSON *take_node) {
     if (take_node == NULL) {
@@ -291,6 +309,9 @@ static int read_value(struct uvm__json_reader *r) {
     char *text = NULL;
     int rc = 0;
     skip_blanks(r);
+    if (r->at < r->end && (rc = count_node(r)) < 0) {
+        return rc;
+    }
     switch (r->at == r->end ? 0 : *r->at) {
     case '{':
     case '[':
@@ -358,6 +379,7 @@ int uvm__json_read(enum uvm__json_mode mode, const char *text, size_t bytes, cJS
     const uint8_t *start = (const uint8_t *)(text == NULL ? "" : text);
     struct uvm__json_reader r = {
         .mode = mode, .start = start, .at = start, .end = start + bytes, .fail = f};
+    r.nodes_max = nodes_max(bytes);
     UVM_ASSERT(ret_tree != NULL && (text != NULL || bytes == 0));
     int rc = read_value(&r);
     while (rc == 0 && r.depth > 0) {

@@ -35,6 +35,9 @@
 #define UVM__SERVER_REPLIES_MAX 64u /* answers that wait to leave before the agent stops reading */
 #define UVM__SERVER_IN_WORK_MAX 4096u /* requests that the agent works on at a time */
 #define UVM__JSON_DEPTH_MAX 64u
+#define UVM__JSON_NODES_MAX 65536u
+#define UVM__JSON_NODES_MIN 4096u
+#define UVM__JSON_BYTES_PER_NODE 8u
 #define UVM__DOCUMENT_BYTES_MAX (1u << 20)
 #define UVM__QMP_LINE_BYTES_MAX (1u << 20)
 #define UVM__CONSOLE_TAIL_BYTES 16384u      /* kept of the guest's console */

@@ -26,6 +26,9 @@ NUMBER = re.compile(r"^\(?(\d+)u?(?:l|ll)?(?: << (\d+))?\)?$")
 
 NOTES = {
     "UVM__JSON_DEPTH_MAX": "nested objects and lists in JSON from outside",
+    "UVM__JSON_NODES_MAX": "values in one text of JSON from outside",
+    "UVM__JSON_NODES_MIN": "... that any text may have, however dense it is",
+    "UVM__JSON_BYTES_PER_NODE": "... and beyond them, of text for each further value",
     "UVM__DOCUMENT_BYTES_MAX": "a ComputeSystem document",
     "UVM__QMP_LINE_BYTES_MAX": "one message of the VMM's monitor",
     "UVM__GUEST_STACKS_BYTES_MAX": "the text of DumpStacks; it is cut on a line end",

@@ -5,6 +5,7 @@
  */
 #include "async/engine.h"
 #include "async/json.h"
+#include "async/limits.h"
 #include "tests/unit/cm.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +29,10 @@ static struct {
     long fail_at; /* counts down; 0: this one fails */
     bool for_good;
     long alive;
+    size_t bytes, bytes_max; /* as an allocator with blocks of 16 and a head of 8 hands them out */
 } heap;
+
+#define HEAD 16u /* before each block, with its size: what it takes from the allocator */
 
 static void *heap_malloc(size_t bytes) {
     if (heap.fail_at == 0 || (heap.fail_at < 0 && heap.for_good)) {
@@ -36,18 +40,33 @@ static void *heap_malloc(size_t bytes) {
         return NULL;
     }
     heap.fail_at -= heap.fail_at > 0;
+    char *block = malloc(HEAD + bytes);
+    if (block == NULL) {
+        return NULL;
+    }
+    size_t takes = bytes <= 24 ? 32 : (bytes + 8 + 15) / 16 * 16;
+    memcpy(block, &takes, sizeof takes);
     heap.alive++;
-    return malloc(bytes);
+    heap.bytes += takes;
+    heap.bytes_max = heap.bytes > heap.bytes_max ? heap.bytes : heap.bytes_max;
+    return block + HEAD;
 }
 static void heap_free(void *ptr) {
-    heap.alive -= ptr != NULL;
-    free(ptr);
+    size_t takes = 0;
+    if (ptr == NULL) {
+        return;
+    }
+    memcpy(&takes, (char *)ptr - HEAD, sizeof takes);
+    heap.alive--;
+    heap.bytes -= takes;
+    free((char *)ptr - HEAD);
 }
 static void heap_begin(long fail_at, bool for_good) {
     cJSON_Hooks hooks = {heap_malloc, heap_free};
     heap.fail_at = fail_at;
     heap.for_good = for_good;
     heap.alive = 0;
+    heap.bytes = heap.bytes_max = 0;
     cJSON_InitHooks(&hooks);
 }
 
@@ -95,6 +114,50 @@ static void every_allocation_of_the_reader_may_fail(void **unused) {
         assert_true(failures > 200);
     }
     free(text);
+}
+
+/* A text of so many values in so few bytes, filled up with blanks to what that many values need:
+ * a list of numbers, of lists, an object whose names differ. */
+static char *densest(int kind, size_t values, size_t bytes) {
+    char *text = malloc(bytes);
+    assert_non_null(text);
+    memset(text, ' ', bytes);
+    size_t n = 0;
+    for (size_t v = 1; v < values; v++) { /* the container is the first value */
+        static const char digit[] =
+            "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789abcdefghijklmnopqrstuvwxyz-+";
+        const char name[] = {'"', digit[v >> 12 & 63], digit[v >> 6 & 63], digit[v & 63], '"', ':'};
+        text[n++] = v > 1 ? ',' : kind == 2 ? '{' : '[';
+        if (kind == 2) {
+            memcpy(text + n, name, sizeof name);
+            n += sizeof name;
+        }
+        text[n++] = kind == 1 ? '[' : '0';
+        if (kind == 1) {
+            text[n++] = ']';
+        }
+    }
+    text[n++] = kind == 2 ? '}' : ']';
+    assert_true(n <= bytes);
+    return text;
+}
+
+static void a_tree_takes_no_more_than_is_promised(void **unused) {
+    (void)unused;
+    for (int kind = 0; kind < 3; kind++) {
+        for (size_t values = UVM__JSON_NODES_MIN; values <= UVM__JSON_NODES_MAX; values *= 2) {
+            cJSON *tree = NULL;
+            size_t bytes = values * UVM__JSON_BYTES_PER_NODE + 1;
+            char *text = densest(kind, values, bytes);
+            heap_begin(-1, false);
+            assert_int_equal(uvm__json_read(UVM__JSON_STRICT, text, bytes, &tree, NULL), 0);
+            assert_true(heap.bytes_max <= bytes + 200 * values);
+            assert_true(heap.bytes_max >= 64 * values);
+            cJSON_Delete(tree);
+            assert_int_equal(heap.bytes, 0);
+            free(text);
+        }
+    }
 }
 
 static void refused_text_leaves_nothing_behind(void **unused) {
@@ -171,6 +234,7 @@ static void printing_survives_the_engines_lack_of_memory(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(every_allocation_of_the_reader_may_fail, heap_teardown),
+        cmocka_unit_test_teardown(a_tree_takes_no_more_than_is_promised, heap_teardown),
         cmocka_unit_test_teardown(refused_text_leaves_nothing_behind, heap_teardown),
         cmocka_unit_test_teardown(writing_survives_lack_of_memory, heap_teardown),
         cmocka_unit_test(printing_survives_the_engines_lack_of_memory),

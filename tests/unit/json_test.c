@@ -332,6 +332,48 @@ static void depth_is_bounded(void **unused) {
     }
 }
 
+/* "[0,0,…]": the text of `count` + 1 values (the array is one) in `bytes` bytes; blanks fill it up. */
+static char *dense(size_t count, size_t bytes) {
+    char *text = malloc(bytes + 1);
+    assert_non_null(text);
+    assert_true(count * 2 + 1 <= bytes);
+    memset(text, ' ', bytes);
+    text[0] = '[';
+    for (size_t i = 0; i < count; i++) {
+        text[1 + i * 2] = '0';
+        text[2 + i * 2] = ',';
+    }
+    text[count * 2] = ']';
+    text[bytes] = 0;
+    return text;
+}
+
+static void values_are_bounded_by_the_text_and_in_all(void **unused) {
+    (void)unused;
+    static const struct {
+        size_t bytes, values;
+    } rows[] = {
+        {16384, UVM__JSON_NODES_MIN + 16384 / UVM__JSON_BYTES_PER_NODE},
+        {65536, UVM__JSON_NODES_MIN + 65536 / UVM__JSON_BYTES_PER_NODE},
+        {1u << 20, UVM__JSON_NODES_MAX},
+        {16u << 20, UVM__JSON_NODES_MAX},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char want[96];
+        char *text = dense(rows[i].values - 1, rows[i].bytes);
+        cJSON_Delete(read_ok(UVM__JSON_STRICT, text));
+        cJSON_Delete(read_ok(UVM__JSON_GO, text));
+        free(text);
+        text = dense(rows[i].values, rows[i].bytes);
+        (void)snprintf(want, sizeof want, "byte %zu: more than %zu values in %zu bytes",
+                       rows[i].values * 2 - 1, rows[i].values, rows[i].bytes);
+        expect_fail(UVM__JSON_STRICT, text, rows[i].bytes, -UVM_E_LIMIT, want);
+        expect_fail(UVM__JSON_GO, text, rows[i].bytes, -UVM_E_LIMIT,
+                    "exceeded max number of values");
+        free(text);
+    }
+}
+
 static void strict_mode_refuses_duplicates(void **unused) {
     (void)unused;
     static const struct {
@@ -587,6 +629,7 @@ int main(void) {
         cmocka_unit_test(syntax_errors_in_the_words_of_either_mode),
         cmocka_unit_test(a_nul_is_refused_however_it_comes),
         cmocka_unit_test(depth_is_bounded),
+        cmocka_unit_test(values_are_bounded_by_the_text_and_in_all),
         cmocka_unit_test(strict_mode_refuses_duplicates),
         cmocka_unit_test(duplicates_are_found_among_many),
         cmocka_unit_test(every_beginning_of_an_object_is_incomplete),
