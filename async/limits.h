@@ -22,6 +22,7 @@
 #define UVM__VSOCK_CONNECT_MS 2000u /* host dials guest */
 #define UVM__VSOCK_CLOSING_MS 8000u /* our SHUTDOWN to the guest's RST */
 #define UVM__PROBE_KVM_MS 1000u     /* accelerator probe VM */
+#define UVM__PROBE_QMP_MS 10000u    /* a VMM that is only asked what it can do */
 #define UVM__ACCEPT_REST_MS 100u    /* a listener that got no descriptor tries again */
 #define UVM__CONTROL_HELLO_MS 5000u /* a control client connected to its hello */
 #define UVM__CONTROL_LINGER_MS 1000u /* last answers wait for a control client that does not read */

@@ -105,11 +105,15 @@ static void add_kernel(struct uvm__argv *a, const struct uvm__qemu_argv_params *
     add_text(a, uvm__strdup(a->engine, params->kernel_line));
 }
 
-static void add_channels(struct uvm__argv *a) {
+static void add_qmp(struct uvm__argv *a) {
     add(a, "-chardev");
     add(a, "socket,id=qmp,fd=%d", UVM__QEMU_FD_QMP);
     add(a, "-mon");
     add(a, "chardev=qmp,mode=control");
+}
+
+static void add_channels(struct uvm__argv *a) {
+    add_qmp(a);
     add(a, "-chardev");
     add(a, "socket,id=console,fd=%d", UVM__QEMU_FD_CONSOLE);
     add(a, "-serial");
@@ -211,6 +215,17 @@ int uvm__qemu_probe_argv(uvm_engine *e, const char *qemu_path, bool kvm, struct 
     add(&a, "socket,id=byte,fd=%d", UVM__QEMU_FD_CONSOLE);
     add(&a, "-device");
     add(&a, "isa-debugcon,iobase=0xe9,chardev=byte");
+    return finish(&a, ret);
+}
+
+int uvm__qemu_ask_argv(uvm_engine *e, const char *qemu_path, struct uvm__argv *ret) {
+    struct uvm__argv a = {.engine = e};
+
+    add_common(&a, qemu_path);
+    add(&a, "-machine");
+    add(&a, "none");
+    add(&a, "-S");
+    add_qmp(&a);
     return finish(&a, ret);
 }
 

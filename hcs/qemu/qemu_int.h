@@ -2,6 +2,7 @@
  * qemu_int.h — the service and its systems, as the files of this folder share them.
  *
  *   service.c     the service: params, accelerator, closing         properties.c  what is told of a system
+ *   facts.c       what VMs would get here                           capabilities.c  what this QEMU can do
  *   create.c      the saga from document to a paused VM             system.c      a system's parts and memory
  *   verbs.c       start, pause, resume, terminate                   end.c         signs of the end, the decision
  *   qmp_events.c  QEMU's events, by table

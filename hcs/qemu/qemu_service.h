@@ -47,16 +47,37 @@ struct uvm_qemu_params {
 int uvm_qemu_service_new(uvm_engine *engine, const struct uvm_qemu_params *params,
                          struct uvm__hcs **ret_service);
 
-/* What VMs would get on this host, for people: which QEMU, which accelerator, why. May run the probe VM.
- * Errors: HOST when there is no QEMU, or no KVM where it was demanded. */
+/* Something that this QEMU can or cannot do. Strings are static. */
+struct uvm_qemu_capability {
+    const char *name; /* "virtio-scsi" */
+    const char *use;  /* what needs it: "disks" */
+    bool needed;      /* without it no VM boots */
+    bool present;
+};
+
+/* What VMs would get on this host, for people: which QEMU, what it can do, which accelerator, why. Asks
+ * a QEMU that runs for a moment, and may run the probe VM. Errors: HOST when there is no QEMU or it does
+ * not run, or no KVM where it was demanded. */
 struct uvm_qemu_facts {
     const char *qemu_path;
-    const char *accel;  /* "kvm", "tcg" */
-    const char *reason; /* why that one */
-    const char *user;   /* how VMMs run: "a uid of its own", … */
+    const char *accel;   /* "kvm", "tcg" */
+    const char *reason;  /* why that one */
+    const char *user;    /* how VMMs run: "a uid of its own", … */
+    const char *version; /* "7.2.22" */
+    const struct uvm_qemu_capability *capabilities;
+    size_t capabilities_count;
 };
 int uvm_qemu_service_probe(struct uvm__hcs *service, uvm_scope *scope, uvm_done_fn on_done,
                            void *arg, uvm_op **ret_op);
+/* Looks at a boot file as create does, and says in one line what it is: "6.1.0-56-cloud-amd64, PVH entry,
+ * 43 MiB". For programs that diagnose: it reads the file, and waits for the disk. On failure the error
+ * (*ret_err, may be NULL, the caller's to release) says what is wrong and what to do: NOTFOUND, INVAL, IO. */
+#define UVM_QEMU_LOOK_BYTES 160u /* a boot file in one line of text */
+int uvm_qemu_kernel_look(uvm_engine *engine, const char *path, char ret_text[UVM_QEMU_LOOK_BYTES],
+                         uvm_error **ret_err);
+int uvm_qemu_initrd_look(uvm_engine *engine, const char *path, char ret_text[UVM_QEMU_LOOK_BYTES],
+                         uvm_error **ret_err);
+
 /* Of a successful probe; valid as long as the op. */
 const struct uvm_qemu_facts *uvm_qemu_service_probe_result(uvm_op *op);
 

@@ -47,8 +47,8 @@ done < "$work/told"
 
 # uvmctl finds what it needs beside itself.
 "$prefix/bin/uvmctl" doctor > "$work/doctor" || true
-has "$work/doctor" "^ok *kernel *$lib/uvm/vmlinux$"
-has "$work/doctor" "^ok *initrd *$lib/uvm/initrd.img$"
+has "$work/doctor" "^ok *kernel *$lib/uvm/vmlinux: "
+has "$work/doctor" "^ok *initrd *$lib/uvm/initrd.img: "
 has "$work/doctor" "^ok *uvm-launch *$prefix/libexec/uvm/uvm-launch$"
 "$prefix/bin/uvmctl" --version | grep -qx "uvmctl $version" || fail "the version of uvmctl"
 page=$prefix/share/man/man1/uvmctl.1

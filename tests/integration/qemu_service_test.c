@@ -498,6 +498,10 @@ static void the_choice_is_told(void **state) {
     assert_true(strlen(facts->reason) > 0 && strlen(facts->user) > 0);
     assert_string_equal(facts->qemu_path, "/usr/bin/qemu-system-x86_64");
     kvm = strcmp(facts->accel, "kvm") == 0;
+    assert_true(facts->version[0] >= '5' && facts->capabilities_count > 0);
+    for (size_t i = 0; i < facts->capabilities_count; i++) {
+        assert_true(facts->capabilities[i].present || !facts->capabilities[i].needed);
+    }
     uvm_op_unref(op);
     kit_close(&k);
 

@@ -411,29 +411,12 @@ static void test_usage(void **state) {
     }
 }
 
-static void test_doctor(void **state) {
-    struct command c;
-    (void)state;
-    assert_int_equal(boot_run(&c, LIST("doctor")), 0);
-    assert_non_null(strstr(c.out_text, "ok       kernel"));
-    assert_null(strstr(c.out_text, "missing"));
-    command_free(&c);
-    struct command_options o = COMMAND_OPTIONS_INIT;
-    o.path = "/nowhere";
-    boot_start(&c, &o, LIST("doctor", "--json"));
-    assert_int_equal(command_end(&c, BOOT_MS), 5);
-    assert_non_null(strstr(c.out_text, "{\"check\":\"vmm\",\"ok\":false,"));
-    assert_non_null(strstr(c.out_text, "apt-get install --no-install-recommends qemu-system-x86"));
-    command_free(&c);
-}
-
 #define CASE(name) cmocka_unit_test_teardown(name, kit_check)
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         CASE(test_help),
         CASE(test_usage),
-        CASE(test_doctor),
         CASE(test_command),
         CASE(test_json),
         CASE(test_json_cut),
