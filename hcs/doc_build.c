@@ -224,6 +224,12 @@ static int build_fields(struct builder *b, const struct uvm__doc_type *type, con
     return 0;
 }
 
+int uvm__doc_build_object(const struct uvm__doc_type *type, const void *base, cJSON *object,
+                          const struct uvm__doc_path *path, struct uvm__fail *f) {
+    struct builder b = {.f = f};
+    return build_fields(&b, type, base, object, path);
+}
+
 int uvm__doc_build(uvm_engine *e, const struct uvm__doc *doc, char **ret_text, size_t *ret_bytes,
                    struct uvm__fail *f) {
     struct builder b = {.f = f};

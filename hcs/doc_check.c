@@ -7,6 +7,7 @@
  */
 #include "hcs/doc_int.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const struct uvm__doc_path vm_path = {.key = "VirtualMachine"};
@@ -98,8 +99,21 @@ static int check_vpmem(const struct uvm__doc_vpmem *v, struct uvm__fail *f) {
     return 0;
 }
 
+int uvm__doc_check_attachment(const struct uvm__doc_scsi_attachment *a,
+                              const struct uvm__doc_path *path, struct uvm__fail *f) {
+    const struct uvm__doc_path here = {.parent = path, .key = "ExtensibleVirtualDiskType"};
+    bool has =
+        a->extensible_virtual_disk_type != NULL && a->extensible_virtual_disk_type[0] != '\0';
+
+    if (has != (strcmp(a->type, "ExtensibleVirtualDisk") == 0)) {
+        return uvm__doc_fail(f, &here, UVM_E_INVAL,
+                             "goes with Type ExtensibleVirtualDisk and only with it");
+    }
+    return 0;
+}
+
 static int check_scsi(const struct uvm__doc_devices *d, struct uvm__fail *f) {
-    struct uvm__doc_path path = {.parent = &devices_path, .key = "Scsi"};
+    const struct uvm__doc_path path = {.parent = &devices_path, .key = "Scsi"};
 
     if (d->scsi_count > UVM__DOC_SCSI_CONTROLLERS_MAX) {
         return uvm__doc_fail(f, &path, UVM_E_LIMIT, "%zu controllers; at most %u", d->scsi_count,
@@ -107,15 +121,16 @@ static int check_scsi(const struct uvm__doc_devices *d, struct uvm__fail *f) {
     }
     for (size_t i = 0; i < d->scsi_count; i++) {
         const struct uvm__doc_scsi_controller *c = &d->scsi[i];
+        const struct uvm__doc_path controller = {.parent = &path, .key = c->guid};
+        const struct uvm__doc_path list = {.parent = &controller, .key = "Attachments"};
+
         for (size_t k = 0; k < c->attachments_count; k++) {
-            const struct uvm__doc_scsi_attachment *a = &c->attachments[k];
-            bool has = a->extensible_virtual_disk_type != NULL &&
-                       a->extensible_virtual_disk_type[0] != '\0';
-            if (has != (strcmp(a->type, "ExtensibleVirtualDisk") == 0)) {
-                return uvm__doc_fail(f, &path, UVM_E_INVAL,
-                                     "%s, LUN %llu: ExtensibleVirtualDiskType goes with "
-                                     "Type ExtensibleVirtualDisk and only with it",
-                                     c->guid, (unsigned long long)a->lun);
+            char number[24];
+            snprintf(number, sizeof number, "%llu", (unsigned long long)c->attachments[k].lun);
+            const struct uvm__doc_path item = {.parent = &list, .key = number};
+            int rc = uvm__doc_check_attachment(&c->attachments[k], &item, f);
+            if (rc < 0) {
+                return rc;
             }
         }
     }

@@ -3,6 +3,7 @@
  */
 #pragma once
 #include "hcs/doc.h"
+#include <cjson/cJSON.h>
 
 enum uvm__doc_kind {
     UVM__DOC_STRING,  /* const char * */
@@ -38,6 +39,7 @@ struct uvm__doc_field {
 };
 
 extern const struct uvm__doc_type uvm__doc_root;
+extern const struct uvm__doc_type uvm__doc_attachment; /* struct uvm__doc_scsi_attachment */
 
 /* The place in the document, as a chain of frames on the stack. */
 struct uvm__doc_path {
@@ -57,3 +59,20 @@ int uvm__doc_check_string(const struct uvm__doc_field *row, const char *value,
                           const struct uvm__doc_path *path, struct uvm__fail *f);
 int uvm__doc_check_number(const struct uvm__doc_field *row, uint64_t value,
                           const struct uvm__doc_path *path, struct uvm__fail *f);
+
+/* Text to a tree, in a store that owns it and whatever is read out of it. `what` begins the error of a text
+ * as a whole ("document"). */
+int uvm__doc_store_open(uvm_engine *e, const char *text, size_t bytes, const char *what,
+                        struct uvm__doc_store **ret, const cJSON **ret_tree, struct uvm__fail *f);
+void uvm__doc_store_free(struct uvm__doc_store *store);
+/* One object of the tree by its type, into the zeroed struct at `base`. */
+int uvm__doc_read_object(struct uvm__doc_store *store, const struct uvm__doc_type *type,
+                         const cJSON *node, void *base, const struct uvm__doc_path *path,
+                         struct uvm__fail *f);
+/* The struct at `base` into an empty object. */
+int uvm__doc_build_object(const struct uvm__doc_type *type, const void *base, cJSON *object,
+                          const struct uvm__doc_path *path, struct uvm__fail *f);
+
+/* The rule over several fields of one attachment. */
+int uvm__doc_check_attachment(const struct uvm__doc_scsi_attachment *a,
+                              const struct uvm__doc_path *path, struct uvm__fail *f);

@@ -306,7 +306,7 @@ static int read_object(struct reader *r, const struct uvm__doc_type *type, const
     return 0;
 }
 
-static void store_free(struct uvm__doc_store *store) {
+void uvm__doc_store_free(struct uvm__doc_store *store) {
     while (store->blocks != NULL) {
         struct block *next = store->blocks->next;
         uvm__free(store->engine, store->blocks);
@@ -316,36 +316,54 @@ static void store_free(struct uvm__doc_store *store) {
     uvm__free(store->engine, store);
 }
 
+int uvm__doc_store_open(uvm_engine *e, const char *text, size_t bytes, const char *what,
+                        struct uvm__doc_store **ret, const cJSON **ret_tree, struct uvm__fail *f) {
+    if (bytes > UVM__DOCUMENT_BYTES_MAX) {
+        return uvm__fail(f, UVM_E_LIMIT, 0, "%s: %zu bytes; at most %u", what, bytes,
+                         UVM__DOCUMENT_BYTES_MAX);
+    }
+    struct uvm__doc_store *store = uvm__zalloc(e, sizeof *store);
+    if (store == NULL) {
+        return uvm__fail(f, UVM_E_NOMEM, 0, "%s: out of memory", what);
+    }
+    store->engine = e;
+    struct uvm__fail why = {0};
+    int rc = uvm__json_read(UVM__JSON_STRICT, text, bytes, &store->tree, &why);
+    if (rc < 0) {
+        uvm__doc_store_free(store);
+        return uvm__fail(f, (enum uvm_error_code) - rc, why.sys, "%s: %.200s", what, why.msg);
+    }
+    *ret = store;
+    *ret_tree = store->tree;
+    return 0;
+}
+
+int uvm__doc_read_object(struct uvm__doc_store *store, const struct uvm__doc_type *type,
+                         const cJSON *node, void *base, const struct uvm__doc_path *path,
+                         struct uvm__fail *f) {
+    struct reader r = {.store = store, .f = f};
+    return read_object(&r, type, node, base, path);
+}
+
 int uvm__doc_read(uvm_engine *e, const char *text, size_t bytes, struct uvm__doc *ret,
                   struct uvm__fail *f) {
     struct uvm__doc doc = {0};
-    struct reader r = {.f = f};
+    struct uvm__doc_store *store;
+    const cJSON *tree;
+    int rc = uvm__doc_store_open(e, text, bytes, "document", &store, &tree, f);
 
-    if (bytes > UVM__DOCUMENT_BYTES_MAX) {
-        return uvm__fail(f, UVM_E_LIMIT, 0, "document: %zu bytes; at most %u", bytes,
-                         UVM__DOCUMENT_BYTES_MAX);
-    }
-    r.store = uvm__zalloc(e, sizeof *r.store);
-    if (r.store == NULL) {
-        return uvm__fail(f, UVM_E_NOMEM, 0, "document: out of memory");
-    }
-    r.store->engine = e;
-
-    struct uvm__fail why = {0};
-    int rc = uvm__json_read(UVM__JSON_STRICT, text, bytes, &r.store->tree, &why);
     if (rc < 0) {
-        uvm__fail(f, (enum uvm_error_code) - rc, why.sys, "document: %.200s", why.msg);
-    } else {
-        rc = read_object(&r, &uvm__doc_root, r.store->tree, &doc, NULL);
+        return rc;
     }
+    rc = uvm__doc_read_object(store, &uvm__doc_root, tree, &doc, NULL, f);
     if (rc == 0) {
         rc = uvm__doc_check(&doc, f);
     }
     if (rc < 0) {
-        store_free(r.store);
+        uvm__doc_store_free(store);
         return rc;
     }
-    doc.store = r.store;
+    doc.store = store;
     *ret = doc;
     return 0;
 }
@@ -355,7 +373,7 @@ void uvm__doc_deinit(struct uvm__doc *doc) {
         return;
     }
     if (doc->store != NULL) {
-        store_free(doc->store);
+        uvm__doc_store_free(doc->store);
     }
     memset(doc, 0, sizeof *doc);
 }

@@ -188,14 +188,13 @@ static const struct uvm__doc_field attachment_fields[] = {
            "ExtensibleVirtualDiskType"),
     END,
 };
-static const struct uvm__doc_type attachment_type = {.fields = attachment_fields,
-                                                     .bytes =
-                                                         sizeof(struct uvm__doc_scsi_attachment),
-                                                     .key = UVM__DOC_KEY_INDEX};
+const struct uvm__doc_type uvm__doc_attachment = {.fields = attachment_fields,
+                                                  .bytes = sizeof(struct uvm__doc_scsi_attachment),
+                                                  .key = UVM__DOC_KEY_INDEX};
 
 static const struct uvm__doc_field controller_fields[] = {
     ITEMS(struct uvm__doc_scsi_controller, attachments, "Attachments", UVM__DOC_MAP,
-          &attachment_type, UVM__DOC_SCSI_LUNS_MAX - 1),
+          &uvm__doc_attachment, UVM__DOC_SCSI_LUNS_MAX - 1),
     END,
 };
 static const struct uvm__doc_type controller_type = {.fields = controller_fields,

@@ -362,7 +362,8 @@ static const struct bad {
      "one of VirtualDisk|PassThru|ExtensibleVirtualDisk"},
     {"c1e2f77f580a\":{}",
      "c1e2f77f580a\":{\"Attachments\":{\"0\":{\"Type\":\"ExtensibleVirtualDisk\",\"Path\":\"/a\"}}}",
-     UVM_E_INVAL, "VirtualMachine.Devices.Scsi: df6d0690-79e5-55b6-a5ec-c1e2f77f580a, LUN 0: "},
+     UVM_E_INVAL,
+     "VirtualMachine.Devices.Scsi.df6d0690-79e5-55b6-a5ec-c1e2f77f580a.Attachments.0."},
     {"\"MaximumSizeBytes\":4294967296", "\"MaximumSizeBytes\":4294967297", UVM_E_INVAL,
      "VirtualMachine.Devices.VirtualPMem.MaximumSizeBytes: 4294967297 is not a positive multiple of "
      "4096"},

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT
+ * modify_doc_test.c — requests to change a system: out of the builder byte for byte, back through the
+ * reader, a table of bad ones with the error that each must give, and every allocation failing once.
+ */
+#include "async/alloc.h"
+#include "hcs/modify_doc.h"
+#include "tests/unit/loop.h"
+
+#include <string.h>
+
+#define GUID "df6d0690-79e5-55b6-a5ec-c1e2f77f580a"
+#define PATH "VirtualMachine/Devices/Scsi/" GUID "/Attachments/63"
+static const char add_text[] =
+    "{\"ResourcePath\":\"" PATH "\",\"RequestType\":\"Add\",\"Settings\":{"
+    "\"Type\":\"VirtualDisk\",\"Path\":\"/a.vhd\",\"ReadOnly\":true}}";
+static const char remove_text[] = "{\"ResourcePath\":\"" PATH "\",\"RequestType\":\"Remove\"}";
+
+static struct uvm__modify scsi(enum uvm__modify_verb verb) {
+    struct uvm__modify m = {.verb = verb, .kind = UVM__MODIFY_SCSI, .number = 63};
+    memcpy(m.guid, GUID, sizeof GUID);
+    m.has_settings = verb != UVM__MODIFY_REMOVE;
+    m.settings.scsi = (struct uvm__doc_scsi_attachment){
+        .type = "VirtualDisk", .path = "/a.vhd", .read_only = true};
+    return m;
+}
+
+static void expect_build(struct loop_kit *k, const struct uvm__modify *m, const char *wanted) {
+    char *text = NULL;
+    size_t bytes = 0;
+    struct uvm__fail f;
+    assert_int_equal(uvm__modify_build(k->engine, m, &text, &bytes, &f), 0);
+    assert_string_equal(text, wanted);
+    assert_int_equal(bytes, strlen(wanted));
+    uvm__free(k->engine, text);
+}
+
+static void built_and_read_back(void **state) {
+    (void)state;
+    struct loop_kit k;
+    struct uvm__modify m = scsi(UVM__MODIFY_ADD), got;
+    struct uvm__fail f;
+    loop_open(&k);
+    expect_build(&k, &m, add_text);
+    assert_int_equal(uvm__modify_read(k.engine, add_text, sizeof add_text - 1, &got, &f), 0);
+    assert_int_equal(got.verb, UVM__MODIFY_ADD);
+    assert_int_equal(got.kind, UVM__MODIFY_SCSI);
+    assert_string_equal(got.guid, GUID);
+    assert_int_equal(got.number, 63);
+    assert_int_equal(got.settings.scsi.lun, 63);
+    assert_string_equal(got.settings.scsi.path, "/a.vhd");
+    assert_true(got.has_settings && got.settings.scsi.read_only);
+    uvm__modify_deinit(&got);
+    uvm__modify_deinit(&got);
+
+    m = scsi(UVM__MODIFY_REMOVE);
+    expect_build(&k, &m, remove_text);
+    assert_int_equal(uvm__modify_read(k.engine, remove_text, sizeof remove_text - 1, &got, &f), 0);
+    assert_int_equal(got.verb, UVM__MODIFY_REMOVE);
+    assert_false(got.has_settings);
+    uvm__modify_deinit(&got);
+    loop_close(&k);
+}
+
+static void paths_are_written_one_way(void **state) {
+    (void)state;
+    char path[UVM__MODIFY_PATH_BYTES];
+    struct uvm__fail f;
+    assert_int_equal(uvm__modify_scsi_path("DF6D0690-79E5-55B6-A5EC-C1E2F77F580A", 63, path, &f),
+                     0);
+    assert_string_equal(path, PATH);
+    assert_int_equal(uvm__modify_scsi_path(GUID, 64, path, &f), -UVM_E_INVAL);
+    assert_int_equal(uvm__modify_scsi_path("no guid", 1, path, &f), -UVM_E_INVAL);
+}
+
+#define REQUEST(path, rest) "{\"ResourcePath\":\"" path "\"," rest "}"
+#define ADD(settings) REQUEST(PATH, "\"RequestType\":\"Add\",\"Settings\":" settings)
+static const struct {
+    const char *text;
+    int code;
+    const char *says;
+} bad[] = {
+    {"[]", UVM_E_INVAL, "request: must be an object"},
+    {"{", UVM_E_PROTOCOL, "request: "},
+    {"{}", UVM_E_INVAL, "ResourcePath: missing or empty"},
+    {"{\"ResourcePath\":7}", UVM_E_INVAL, "ResourcePath: must be a string"},
+    {REQUEST("VirtualMachine/Devices/Licensing", "\"RequestType\":\"Add\""), UVM_E_UNSUPPORTED,
+     "ResourcePath: nothing that can be changed here"},
+    {REQUEST(PATH "/", "\"RequestType\":\"Remove\""), UVM_E_UNSUPPORTED, "ResourcePath: "},
+    {REQUEST("VirtualMachine/Devices/Scsi/" GUID "/Attachments/", "\"RequestType\":\"Remove\""),
+     UVM_E_UNSUPPORTED, "ResourcePath: "},
+    {REQUEST("VirtualMachine/Devices/Scsi/" GUID "/Attachments/01", "\"RequestType\":\"Remove\""),
+     UVM_E_UNSUPPORTED, "ResourcePath: "},
+    {REQUEST("VirtualMachine/Devices/Scsi/" GUID "/Attachments/64", "\"RequestType\":\"Remove\""),
+     UVM_E_INVAL, "ResourcePath: LUN 64 is out of range (0 to 63)"},
+    {REQUEST("VirtualMachine/Devices/Scsi/" GUID "/Attachments/18446744073709551616",
+             "\"RequestType\":\"Remove\""),
+     UVM_E_UNSUPPORTED, "ResourcePath: "},
+    {REQUEST("VirtualMachine/Devices/Scsi/df6d/Attachments/1", "\"RequestType\":\"Remove\""),
+     UVM_E_UNSUPPORTED, "ResourcePath: "},
+    {REQUEST(PATH, "\"x\":1"), UVM_E_INVAL, "x: unknown field"},
+    {REQUEST(PATH, "\"GuestRequest\":{}"), UVM_E_UNSUPPORTED,
+     "GuestRequest: the guest's part goes over the bridge"},
+    {REQUEST(PATH, "\"RequestType\":\"add\""), UVM_E_INVAL,
+     "RequestType: must be one of Add|Remove|Update"},
+    {"{\"ResourcePath\":\"" PATH "\"}", UVM_E_INVAL, "RequestType: missing or empty"},
+    {REQUEST(PATH, "\"RequestType\":\"Add\""), UVM_E_INVAL, "Settings: missing"},
+    {REQUEST(PATH, "\"RequestType\":\"Update\""), UVM_E_INVAL, "Settings: missing"},
+    {ADD("null"), UVM_E_INVAL, "Settings: must be an object, is null"},
+    {ADD("{}"), UVM_E_INVAL, "Settings.Type: missing"},
+    {ADD("{\"Type\":\"VirtualDisk\"}"), UVM_E_INVAL, "Settings.Path: missing"},
+    {ADD("{\"Type\":\"Floppy\",\"Path\":\"/a\"}"), UVM_E_INVAL, "Settings.Type: must be one of "},
+    {ADD("{\"Type\":\"VirtualDisk\",\"Path\":\"/a\",\"Lun\":1}"), UVM_E_INVAL,
+     "Settings.Lun: unknown field"},
+    {ADD("{\"Type\":\"VirtualDisk\",\"Path\":\"/a\",\"readOnly\":true}"), UVM_E_INVAL,
+     "Settings.readOnly: unknown field; did you mean ReadOnly?"},
+    {ADD("{\"Type\":\"VirtualDisk\",\"Path\":\"/a\",\"ExtensibleVirtualDiskType\":\"x\"}"),
+     UVM_E_INVAL, "Settings.ExtensibleVirtualDiskType: goes with"},
+    {ADD("{\"Type\":\"ExtensibleVirtualDisk\",\"Path\":\"/a\"}"), UVM_E_INVAL,
+     "Settings.ExtensibleVirtualDiskType: goes with"},
+};
+
+static void bad_ones_are_refused_by_name(void **state) {
+    (void)state;
+    struct loop_kit k;
+    loop_open(&k);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct uvm__modify m;
+        struct uvm__fail f = {0};
+        int rc = uvm__modify_read(k.engine, bad[i].text, strlen(bad[i].text), &m, &f);
+        if (rc != -bad[i].code || strncmp(f.msg, bad[i].says, strlen(bad[i].says)) != 0) {
+            fail_msg("%s: %d, %s; not %s", bad[i].text, rc, f.msg, bad[i].says);
+        }
+    }
+    char *text = NULL;
+    size_t bytes;
+    struct uvm__fail f = {0};
+    struct uvm__modify m = scsi(UVM__MODIFY_ADD);
+    m.settings.scsi.path = NULL;
+    assert_int_equal(uvm__modify_build(k.engine, &m, &text, &bytes, &f), -UVM_E_INVAL);
+    assert_string_equal(f.msg, "Settings.Path: missing or empty");
+    m = scsi(UVM__MODIFY_UPDATE);
+    m.has_settings = false;
+    assert_int_equal(uvm__modify_build(k.engine, &m, &text, &bytes, &f), -UVM_E_INVAL);
+    assert_null(text);
+    loop_close(&k);
+}
+
+static void every_allocation_may_fail(void **state) {
+    (void)state;
+    struct loop_kit k;
+    int failed = 0;
+    loop_open(&k);
+    for (long n = 0, ok = 0; ok < 1; n++) {
+        struct uvm__modify m = scsi(UVM__MODIFY_ADD), got;
+        struct uvm__fail f;
+        char *text = NULL;
+        size_t bytes;
+        k.fail_at = n;
+        int built = uvm__modify_build(k.engine, &m, &text, &bytes, &f);
+        int read = built < 0 ? built : uvm__modify_read(k.engine, text, bytes, &got, &f);
+        ok = k.fail_at > 0; /* the failure was not reached any more */
+        k.fail_at = -1;
+        assert_true(read == 0 || read == -UVM_E_NOMEM);
+        failed += read < 0;
+        uvm__free(k.engine, text);
+        if (read == 0) {
+            uvm__modify_deinit(&got);
+        }
+    }
+    assert_true(failed > 1);
+    loop_close(&k);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(built_and_read_back),
+        cmocka_unit_test(paths_are_written_one_way),
+        cmocka_unit_test(bad_ones_are_refused_by_name),
+        cmocka_unit_test(every_allocation_may_fail),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
