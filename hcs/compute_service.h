@@ -56,6 +56,8 @@ struct uvm__hcs_create_params {
     /* Runs from the loop or the ready queue, never before create_result() took the system. */
     void (*on_event)(struct uvm__hcs_system *s, const struct uvm__hcs_event *ev, void *arg);
     void *arg;
+    const char
+        *cgroup; /* the control group (v2) of all processes of the VM, a path; NULL: the owner's */
 };
 
 /* One change of a system. All of it is copied, the descriptors are duplicated. */

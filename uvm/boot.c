@@ -124,7 +124,8 @@ static void create_run(uvm_op *op, void *state) {
                                        .document = vm->document,
                                        .document_bytes = vm->document_bytes,
                                        .on_event = uvm__vm_on_event,
-                                       .arg = vm};
+                                       .arg = vm,
+                                       .cgroup = vm->options.cgroup};
     drop_child(b);
     int rc = uvm__hcs_create(vm->service, &p, uvm__op_scope(op), on_created, b, &b->child);
     if (rc < 0) {

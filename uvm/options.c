@@ -135,6 +135,7 @@ static int read_texts(struct uvm__options *o, const struct uvm_vm_params *p, str
         {"kernel", p->kernel, &o->kernel, PATH_BYTES_MAX},
         {"initrd", p->initrd, &o->initrd, PATH_BYTES_MAX},
         {"append", p->append, &o->append, UVM_VM_APPEND_BYTES_MAX},
+        {"cgroup", p->cgroup, &o->cgroup, PATH_BYTES_MAX},
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (texts[i].text != NULL) {
@@ -193,7 +194,7 @@ int uvm__options_read(uvm_engine *e, const struct uvm_vm_params *params, struct 
 
 void uvm__options_deinit(struct uvm__options *o) {
     if (o->engine != NULL) {
-        char *texts[] = {o->owner, o->kernel, o->initrd, o->append, o->agent_args};
+        char *texts[] = {o->owner, o->kernel, o->initrd, o->append, o->agent_args, o->cgroup};
         for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
             uvm__free(o->engine, texts[i]);
         }

@@ -15,8 +15,9 @@ struct uvm__options {
     char id[UVM_GUID_TEXT];
     char name[UVM_VM_NAME_BYTES_MAX + 1];
     char *owner, *kernel, *initrd, *append; /* NULL: not given */
-    char *agent_args;                       /* further arguments of the agent; NULL: none */
-    const char *log_level;                  /* a static string; NULL: not given */
+    char *cgroup;
+    char *agent_args;      /* further arguments of the agent; NULL: none */
+    const char *log_level; /* a static string; NULL: not given */
     uint32_t cpus;
     uint64_t memory_mb;
     uint64_t cpu_limit, cpu_weight;

@@ -117,11 +117,14 @@ struct uvm_vm_params {
     /* What the guest writes on its console, as it comes. May be NULL; the tail is kept anyway. */
     void (*on_console)(uvm_vm *vm, const void *data, size_t bytes, void *arg);
     void *arg;
+    const char *cgroup; /* the control group (v2) that the VMM and its helpers join: a path below
+                         * /sys/fs/cgroup. Made when it is missing (not its parent), and removed when the
+                         * VM is gone if it was. Default: that of this process */
 };
 #define UVM_VM_PARAMS_INIT                                                                         \
     {                                                                                              \
         sizeof(struct uvm_vm_params), NULL, NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL,  \
-            0, NULL, NULL                                                                          \
+            0, NULL, NULL, NULL                                                                    \
     }
 
 /* Makes a VM that is described but not there yet (created). Checks every option without touching a

@@ -39,6 +39,7 @@ enum opt {
     OPT_ANNOTATION,
     OPT_DOCUMENT,
     OPT_ACCEL,
+    OPT_CGROUP,
     OPT_TTY,
     OPT_ENV,
     OPT_WORKDIR,
@@ -63,6 +64,8 @@ static const struct option_row rows[OPT_MAX + 1] = {
     [OPT_ANNOTATION] = {"annotation", 0, "K=V", "an option by its annotation; may be repeated"},
     [OPT_DOCUMENT] = {"document", 0, "FILE", "an HCS ComputeSystem to start from"},
     [OPT_ACCEL] = {"accel", 0, "auto|kvm|tcg", "what runs the guest's code (auto)"},
+    [OPT_CGROUP] = {"cgroup", 0, "DIR",
+                    "a control group (v2) for the UVM, made when it is missing"},
     [OPT_TTY] = {"tty", 't', NULL, "give the command a terminal"},
     [OPT_ENV] = {"env", 'e', "K=V",
                  "a variable of the command; K alone takes ours; may be repeated"},
@@ -200,7 +203,7 @@ static bool on_option(const struct option_row *row, const char *value, void *arg
         [OPT_NAME] = &b->run.vm.name,       [OPT_KERNEL] = &b->run.vm.kernel,
         [OPT_INITRD] = &b->run.vm.initrd,   [OPT_APPEND] = &b->run.vm.append,
         [OPT_DOCUMENT] = &b->document_path, [OPT_WORKDIR] = &b->run.cwd,
-        [OPT_USER] = &b->run.user,
+        [OPT_USER] = &b->run.user,          [OPT_CGROUP] = &b->run.vm.cgroup,
     };
     bool *flags[OPT_MAX] = {[OPT_TTY] = &b->run.tty,
                             [OPT_JSON] = &b->json,
@@ -241,6 +244,8 @@ static bool combines(const struct boot_args *b) {
         why = "--detach goes with no command and no --count; \"uvmctl exec\" runs commands in it";
     } else if (b->parallel_given && !many) {
         why = "--parallel is about --count";
+    } else if (b->run.vm.cgroup != NULL && b->parallel > 1) {
+        why = "--cgroup: each UVM has one of its own, so it does not go with --parallel";
     } else if (b->json && b->run.command == NULL && !many && !b->detach) {
         why = "--json is about a command, or about --count and --measure";
     } else if (b->run.tty && !isatty(STDIN_FILENO)) {

@@ -2,7 +2,7 @@
  * create.c — from a document to a VM that stands before its first instruction.
  *
  *     document      read and checked, also against what QEMU can honour
- *     host          QEMU found, a uid leased
+ *     host          QEMU found, a uid leased, the control group made
  *     accelerator   decided, perhaps by a probe VM
  *     boot files    kernel and initrd opened and checked; copied where the VMM's uid may not open them
  *     vmm           memory, sockets, hvsock device served, QEMU started: done when the exec happened
@@ -101,6 +101,9 @@ static void run_host(uvm_op *op, void *state) {
         rc = uvm__uid_lease(q->drop == UVM_QEMU_DROP_NEVER ? UVM__UID_DROP_NEVER
                                                            : UVM__UID_DROP_AUTO,
                             q->uid_base, &s->lease, &f);
+    }
+    if (rc == 0 && s->cgroup_path != NULL) {
+        rc = uvm__cgroup_open(s->engine, s->cgroup_path, &s->cgroup, &f);
     }
     fail_step(op, rc, &f);
 }
@@ -240,6 +243,21 @@ static void progress_over(struct create_state *c, uvm_error *take_err) {
     uvm__step_done(c->op, take_err);
 }
 
+/* uvm-launch says which step failed; the reason is the error's cause. */
+static uvm_error *start_error(const struct uvm__qemu_system *s, const uvm_error *err) {
+    int sys = (int)uvm_error_sys(err);
+
+    if (strcmp(uvm_error_step(err), "cgroup") == 0) {
+        return uvm__error(s->engine, UVM_E_HOST, sys, "cgroup: %.200s cannot be joined: %s%s",
+                          s->cgroup_path, strerror(sys), uvm__cgroup_hint(sys));
+    }
+    bool exec = strcmp(uvm_error_step(err), "exec") == 0;
+    return uvm__error(s->engine, UVM_E_HOST, sys, "vm %s: %s cannot be started; %s", s->name,
+                      exec ? s->qemu_path : "qemu",
+                      exec ? "install qemu-system-x86"
+                           : "is uvm-launch installed beside the library?");
+}
+
 static void on_started(struct uvm__child *child, const uvm_error *err, void *arg) {
     struct uvm__qemu_system *s = arg;
 
@@ -253,12 +271,7 @@ static void on_started(struct uvm__child *child, const uvm_error *err, void *arg
         s->on_progress(s, NULL);
         return;
     }
-    bool exec = strcmp(uvm_error_step(err), "exec") == 0;
-    uvm_error *wrapped = uvm__error(
-        s->engine, UVM_E_HOST, uvm_error_sys(err), "vm %s: %s cannot be started; %s", s->name,
-        exec ? s->qemu_path : "qemu",
-        exec ? "install qemu-system-x86" : "is uvm-launch installed beside the library?");
-    s->on_progress(s, uvm__error_cause(wrapped, uvm_error_ref(err)));
+    s->on_progress(s, uvm__error_cause(start_error(s, err), uvm_error_ref(err)));
 }
 
 static void on_qmp_ready(struct uvm__qmp *q, void *arg) {
@@ -340,6 +353,7 @@ static int spawn(struct uvm__qemu_system *s, const struct pairs *p, struct uvm__
     const struct uvm__qemu_spawn params = {.launch_path = s->service->launch_path,
                                            .argv = s->argv.args,
                                            .lease = &s->lease,
+                                           .cgroup = s->cgroup.path,
                                            .fds = fds,
                                            .fds_count = sizeof fds / sizeof fds[0],
                                            .on_started = on_started,

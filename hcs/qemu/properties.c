@@ -96,6 +96,9 @@ static void add_vmm(struct writer *w, cJSON *root, const struct uvm__qemu_system
     add_u64(w, vmm, "ProcessId", (uint64_t)s->pid);
     add_u64(w, vmm, "UserId", s->lease.uid);
     add_string(w, vmm, "User", s->lease.note);
+    if (s->cgroup.path != NULL) {
+        add_string(w, vmm, "Cgroup", s->cgroup.path);
+    }
     cJSON *line = add_object(w, vmm, "KernelCmdLine");
     add_string(w, line, "Document", s->doc.vm.chipset.linux_kernel_direct.kernel_cmd_line);
     add_string(w, line, "Effective", s->kernel_line);

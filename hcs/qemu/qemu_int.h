@@ -17,6 +17,7 @@
 #include "hcs/qemu/accel.h"
 #include "hcs/qemu/argv.h"
 #include "hcs/qemu/boot_file.h"
+#include "hcs/qemu/cgroup.h"
 #include "hcs/qemu/console.h"
 #include "hcs/qemu/exit.h"
 #include "hcs/qemu/host.h"
@@ -86,6 +87,8 @@ struct uvm__qemu_system {
     char qemu_path[UVM__QEMU_PATH_BYTES];
     struct uvm__accel_answer accel;
     struct uvm__uid_lease lease;
+    char *cgroup_path; /* that was asked for; NULL: none */
+    struct uvm__cgroup cgroup;
     struct uvm__boot_file kernel, initrd;
     int ram_fd;
     char *kernel_line;

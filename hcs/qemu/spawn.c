@@ -22,6 +22,10 @@ int uvm__qemu_spawn(uvm_engine *e, const struct uvm__qemu_spawn *params, struct 
     options[n++] = "--nofile";
     options[n++] = FILES_MAX;
     options[n++] = "--no-core";
+    if (params->cgroup != NULL) {
+        options[n++] = "--cgroup";
+        options[n++] = params->cgroup;
+    }
     if (params->lease->drop) {
         snprintf(uid, sizeof uid, "%u", params->lease->uid);
         snprintf(gid, sizeof gid, "%u", params->lease->gid);

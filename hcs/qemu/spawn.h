@@ -9,6 +9,7 @@ struct uvm__qemu_spawn {
     const char *launch_path;
     char *const *argv;
     const struct uvm__uid_lease *lease;
+    const char *cgroup; /* to join; NULL: ours */
     const struct uvm__child_fd *fds;
     size_t fds_count;
     void (*on_started)(struct uvm__child *c, const uvm_error *err, void *arg);

@@ -82,6 +82,10 @@ int uvm__qemu_system_new(struct uvm__qemu *q, const struct uvm__hcs_create_param
     uvm__qemu_end_init(s);
     q->users++;
     int rc = copy_fds(s, params);
+    if (rc == 0 && params->cgroup != NULL) {
+        s->cgroup_path = uvm__strdup(e, params->cgroup);
+        rc = s->cgroup_path == NULL ? -UVM_E_NOMEM : 0;
+    }
     if (rc < 0) {
         uvm__qemu_unref(s);
         return rc;
@@ -109,6 +113,7 @@ void uvm__qemu_unref(struct uvm__qemu_system *s) {
     uvm__deadline_clear(s->engine, &s->decide_at);
     uvm__deadline_clear(s->engine, &s->kill_at);
     uvm_error_unref(s->end_why);
+    uvm__free(s->engine, s->cgroup_path);
     uvm__free(s->engine, s->properties);
     uvm__free(s->engine, s);
     uvm__qemu_unuse(q);
@@ -121,6 +126,7 @@ void uvm__qemu_release(struct uvm__qemu_system *s) {
     uvm__boot_file_close(&s->initrd);
     uvm__close_fd(&s->ram_fd);
     uvm__uid_release(&s->lease);
+    uvm__cgroup_close(s->engine, &s->cgroup);
     uvm__free(s->engine, s->kernel_line);
     s->kernel_line = NULL;
     uvm__argv_deinit(&s->argv);

@@ -245,6 +245,9 @@ static int sim_create(struct uvm__hcs *h, const struct uvm__hcs_create_params *p
                       uvm_scope *scope, uvm_done_fn on_done, void *arg, uvm_op **ret_op) {
     struct uvm__sim_host *host = UVM__CONTAINER_OF(h, struct uvm__sim_host, base);
     struct verb_params p = {host, NULL, UVM__SIM_CREATE, params};
+    if (params->cgroup != NULL) {
+        return -UVM_E_UNSUPPORTED; /* a model has no processes */
+    }
     return start_verb(&p, scope, on_done, arg, ret_op);
 }
 

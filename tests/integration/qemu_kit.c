@@ -208,7 +208,8 @@ void kit_create(struct kit *k) {
                                              .fds = &fd,
                                              .fds_count = console ? 1 : 0,
                                              .on_event = on_event,
-                                             .arg = k};
+                                             .arg = k,
+                                             .cgroup = k->cgroup};
     k->created = false;
     k->base.fail_at = k->fail_at;
     k->base.for_good = k->fail_for_good;

@@ -30,8 +30,9 @@ struct kit {
     bool service_closed;
     struct uvm__doc doc; /* a small VM; tests change it before create */
 
-    uvm_scope *scope; /* of create; NULL: the engine's */
-    long fail_at;     /* allocations of the engine from create on; negative: none fails */
+    const char *cgroup; /* of create; NULL: none */
+    uvm_scope *scope;   /* of create; NULL: the engine's */
+    long fail_at;       /* allocations of the engine from create on; negative: none fails */
     bool fail_for_good;
     uvm_op *create; /* NULL: it did not even start */
     bool created;   /* create's op has resolved */

@@ -376,7 +376,7 @@ static void test_help(void **state) {
 
 static void test_usage(void **state) {
     static const struct {
-        const char *words[6];
+        const char *words[7];
         int status;
         const char *err;
     } rows[] = {
@@ -395,6 +395,7 @@ static void test_usage(void **state) {
         {{"-t", "--", "sh"}, 125, "-t: standard input is no terminal"},
         {{"--memory", "1X", "--", "sh"}, 125, "is not a size"},
         {{"--"}, 125, "after -- there is no command"},
+        {{"--cgroup", "/x", "--count", "2", "--parallel", "2"}, 2, "each UVM has one of its own"},
         {{"boot", "vm1"}, 2, "\"vm1\" is no option; a command stands after --"},
         {{"--document", "/no/such/file"}, 2, "--document: /no/such/file: No such file"},
     };

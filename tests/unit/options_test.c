@@ -96,6 +96,9 @@ SET(append_word, p->append = "a -- b")
 SET(append_word_end, p->append = "a --")
 SET(append_word_only, p->append = "--")
 SET(append_double_dash, p->append = "a--b --c x=--")
+SET(cgroup_empty, p->cgroup = "")
+SET(cgroup_control, p->cgroup = "/sys/fs/cgroup/a\n")
+SET(cgroup_any, p->cgroup = "/sys/fs/cgroup/a") /* the service knows what it is */
 SET(level_bad, p->log_level = "loud")
 SET(level_debug, p->log_level = "debug")
 
@@ -127,6 +130,9 @@ static const struct bound bounds[] = {
     {initrd_none, UVM_E_INVAL, "initrd: no path was given"},
     {kernel_4095, 0, NULL},
     {kernel_4096, UVM_E_LIMIT, "kernel: it has more than 4095"},
+    {cgroup_empty, UVM_E_INVAL, "cgroup: it is empty"},
+    {cgroup_control, UVM_E_INVAL, "cgroup: it has a control character"},
+    {cgroup_any, 0, NULL},
     {append_1024, 0, NULL},
     {append_1025, UVM_E_LIMIT, "append: it has more than 1024"},
     {append_word, UVM_E_INVAL, "append: the word --"},
