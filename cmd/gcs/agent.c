@@ -16,6 +16,7 @@
 #include "cmd/gcs/late.h"
 #include "cmd/gcs/machine.h"
 #include "cmd/gcs/process.h"
+#include "cmd/gcs/worker.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -36,6 +37,7 @@ static void on_engine_closed(void *arg) {
 
 static void finish(struct gcs_agent *a) {
     gcs_processes_drop(a); /* what came to life since */
+    gcs_workers_drop(a);
     if (a->holds > 0 || a->engine_closing) {
         return;
     }
@@ -253,6 +255,7 @@ static int start(struct gcs_agent *a) {
     int rc;
 
     uvm__list_init(&a->processes);
+    uvm__list_init(&a->workers);
     a->dialer.unix_dir = a->flags.dial_unix_dir;
     a->dialer.cid = VSOCK_HOST;
     gcs_kmsg_init(&a->kmsg);

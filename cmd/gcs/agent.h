@@ -35,9 +35,11 @@ struct gcs_agent {
     struct uvm__ready quit;
     struct uvm__list processes; /* gcs_process.link, oldest first */
     uint32_t running, ended;    /* of them */
-    uint32_t holds;             /* ops and closes under way, which quitting waits for */
-    uint64_t dials;             /* since the last connection */
-    bool inside;                /* under our own /init */
+    struct uvm__list workers;   /* of worker.c, oldest first */
+    uint32_t workers_running;
+    uint32_t holds; /* ops and closes under way, which quitting waits for */
+    uint64_t dials; /* since the last connection */
+    bool inside;    /* under our own /init */
     bool negotiated_once, quitting, engine_closing;
     int status; /* the program's */
 };

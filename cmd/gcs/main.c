@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The guest's one binary: argv[0] says which program it is. One file instead of five keeps the
+ * The guest's one binary: argv[0] says which program it is. One file instead of six keeps the
  * image small and its pages shared.
  */
 #include "cmd/gcs/gcs.h"
@@ -15,7 +15,7 @@ static const struct program {
 } programs[] = {
     {"init", uvm__init_main},           {"gcs", uvm__agent_main},
     {"vsockexec", uvm__vsockexec_main}, {"uvm-launch", uvm__launch_main},
-    {"gcs-modules", uvm__modules_main},
+    {"gcs-modules", uvm__modules_main}, {"gcs-device", uvm__device_main},
 };
 
 int main(int argc, char **argv) {

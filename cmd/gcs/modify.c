@@ -2,13 +2,14 @@
  *
  * ModifySettings: the checks that come before any device, in the reference's order (PROTOCOL-bridge.md): is
  * the resource known, are there settings, whose is it, may it be added, removed or updated. What passes
- * them all is refused in words: no resource is served yet. One row a resource.
+ * them all is done by a worker (worker.h) where this agent serves the resource, and refused in words where it
+ * does not. One row a resource.
  */
+#include "async/alloc.h"
 #include "async/json.h"
-#include "cmd/gcs/agent.h"
-#include "cmd/gcs/fault.h"
-
 #include "async/limits.h"
+#include "cmd/gcs/fault.h"
+#include "cmd/gcs/worker.h"
 
 #include <string.h>
 
@@ -19,18 +20,19 @@ static const struct resource {
     const char *settings; /* what the reference calls them in its error; NULL: there need be none */
     unsigned requests;
     bool of_container; /* for a container id only; all others for the UVM only */
+    bool served;       /* by gcs-device (device.c) */
 } resources[] = {
-    {"MappedVirtualDisk", "MappedVirtualDiskV2", ADD | REMOVE, false},
-    {"SCSIDevice", "SCSIDevice", REMOVE, false},
-    {"VPMemDevice", "VPMemDevice", ADD | REMOVE, false},
-    {"CombinedLayers", "CombinedLayers", ADD | REMOVE, false},
-    {"MappedDirectory", "MappedDirectory", ADD | REMOVE, false},
-    {"Network", "Network", ADD | REMOVE, false},
-    {"VPCIDevice", "VPCIDevice", ADD, false},
-    {"ContainerConstraints", "ContainerConstraints", ANY, true},
-    {"SecurityPolicy", "SecurityPolicy", ANY, false},
-    {"SecurityPolicyFragment", "SecurityPolicyFragment", ANY, false},
-    {"PodCgroupMemoryLimit", NULL, UPDATE, false},
+    {"MappedVirtualDisk", "MappedVirtualDiskV2", ADD | REMOVE, false, true},
+    {"SCSIDevice", "SCSIDevice", REMOVE, false, true},
+    {"VPMemDevice", "VPMemDevice", ADD | REMOVE, false, false},
+    {"CombinedLayers", "CombinedLayers", ADD | REMOVE, false, false},
+    {"MappedDirectory", "MappedDirectory", ADD | REMOVE, false, false},
+    {"Network", "Network", ADD | REMOVE, false, false},
+    {"VPCIDevice", "VPCIDevice", ADD, false, false},
+    {"ContainerConstraints", "ContainerConstraints", ANY, true, false},
+    {"SecurityPolicy", "SecurityPolicy", ANY, false, false},
+    {"SecurityPolicyFragment", "SecurityPolicyFragment", ANY, false, false},
+    {"PodCgroupMemoryLimit", NULL, UPDATE, false, false},
 };
 
 static const struct resource *find(const char *name) {
@@ -56,7 +58,22 @@ static const char *text(const cJSON *object, const char *key, const char *absent
     return node == NULL || cJSON_IsNull(node) ? absent : uvm__json_string(node);
 }
 
-static void refuse(struct uvm__server_request *r, const struct resource *row, const char *type) {
+/* The settings as text of their own: the worker gets nothing else of the request. */
+static void serve(struct gcs_agent *a, struct uvm__server_request *r, const struct resource *row,
+                  const char *type, const cJSON *settings) {
+    size_t bytes;
+    char *text = uvm__json_print(a->engine, settings, &bytes);
+
+    if (text == NULL) {
+        uvm__server_reply_hresult(r, UVM__HR_OUT_OF_MEMORY);
+        return;
+    }
+    gcs_worker_serve(a, r, row->name, request_bit(type) == ADD ? "Add" : "Remove", text);
+    uvm__free(a->engine, text);
+}
+
+/* Refuses what may not be asked, or what is not served. True: the request is answered. */
+static bool refuse(struct uvm__server_request *r, const struct resource *row, const char *type) {
     const char *id = uvm__server_request_body(r)->base.container_id;
 
     if (strcmp(id, UVM__NULL_ID) != 0 || row->of_container) {
@@ -64,10 +81,13 @@ static void refuse(struct uvm__server_request *r, const struct resource *row, co
     } else if (row->requests != ANY && (row->requests & request_bit(type)) == 0) {
         gcs_fault_reply(r, UVM__HR_FAIL, GCS_FAULT("uvm.go", "newInvalidRequestTypeError"), NULL,
                         "the RequestType \"%s\" is not supported", type);
+    } else if (row->served) {
+        return false;
     } else {
         gcs_fault_reply(r, UVM__HR_FAIL, GCS_NO_PLACE, NULL,
                         "%s %s is not supported by this agent yet", type, row->name);
     }
+    return true;
 }
 
 void gcs_handle_modify(struct uvm__server *s, struct uvm__server_request *r, void *arg) {
@@ -81,7 +101,6 @@ void gcs_handle_modify(struct uvm__server *s, struct uvm__server_request *r, voi
     int length = bytes > UVM__FRAME_BYTES_MAX ? (int)UVM__FRAME_BYTES_MAX : (int)bytes;
 
     (void)s;
-    (void)arg;
     if (name == NULL || type == NULL) {
         uvm__server_reply_bad_json(r,
                                    "json: cannot unmarshal a value that is no string into a type");
@@ -104,5 +123,10 @@ void gcs_handle_modify(struct uvm__server *s, struct uvm__server_request *r, voi
             settings == NULL ? "unexpected end of JSON input" : "no JSON object");
         return;
     }
-    refuse(r, row, type[0] == '\0' ? "Add" : type);
+    if (type[0] == '\0') {
+        type = "Add";
+    }
+    if (!refuse(r, row, type)) {
+        serve(arg, r, row, type, settings);
+    }
 }

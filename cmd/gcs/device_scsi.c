@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * SCSI disks in the guest: found by controller and LUN, mounted, linked, unmounted, let go.
+ *
+ * A controller is its VMBus instance under /sys/bus/vmbus/devices, which the offers made (on Hyper-V
+ * the kernel did); the SCSI host's number says nothing. The disk comes a moment after the host
+ * attached it, so adding waits for it; removing does not need it to be there.
+ */
+#include "cmd/gcs/storage.h"
+
+#include "async/json.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define VMBUS "/sys/bus/vmbus/devices"
+#define SCSI "/sys/bus/scsi/devices"
+#define CONTROLLERS 4u
+#define LUNS 64u
+#define POLL_MS 2
+
+/* Version 5 UUIDs of "0" to "3" in the namespace d422512d-2bf2-4752-809d-7b82b5fcb1b4
+ * (docs/PROTOCOL-bridge.md, Resources). */
+static const char *const controller_guids[CONTROLLERS] = {
+    "df6d0690-79e5-55b6-a5ec-c1e2f77f580a", "0110f83b-de10-5172-a266-78bca56bf50a",
+    "b5d2d8d4-3a75-51bf-945b-3444dc6b8579", "305891a9-b251-5dfe-91a2-c25d9212275b"};
+
+struct place {
+    unsigned controller, lun, host;
+};
+
+/* ---- the disk ------------------------------------------------------------------------------------- */
+
+static uint64_t now_ms(void) {
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* False when the time is over. */
+static bool wait_a_moment(uint64_t since) {
+    const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
+
+    if (now_ms() - since > GCS_DEVICE_WAIT_MS) {
+        return false;
+    }
+    nanosleep(&pause, NULL);
+    return true;
+}
+
+/* The first entry of a folder whose name begins with `prefix`. */
+static bool first_entry(const char *folder, const char *prefix, char *ret, size_t bytes) {
+    DIR *d = opendir(folder);
+    struct dirent *e;
+    bool found = false;
+
+    while (d != NULL && !found && (e = readdir(d)) != NULL) {
+        found = e->d_name[0] != '.' && strncmp(e->d_name, prefix, strlen(prefix)) == 0;
+        if (found) {
+            (void)snprintf(ret, bytes, "%s", e->d_name);
+        }
+    }
+    if (d != NULL) {
+        closedir(d);
+    }
+    return found;
+}
+
+static int read_place(const cJSON *settings, struct place *p, struct gcs_words *w) {
+    uint64_t controller, lun;
+
+    if (gcs_setting_u64(settings, "Controller", CONTROLLERS - 1, &controller, w) < 0 ||
+        gcs_setting_u64(settings, "Lun", LUNS - 1, &lun, w) < 0) {
+        return -1;
+    }
+    p->controller = (unsigned)controller;
+    p->lun = (unsigned)lun;
+    return 0;
+}
+
+static int find_host(struct place *p, struct gcs_words *w) {
+    char folder[128], host[NAME_MAX + 1];
+
+    (void)snprintf(folder, sizeof folder, VMBUS "/%s", controller_guids[p->controller]);
+    if (!first_entry(folder, "host", host, sizeof host) || sscanf(host, "host%u", &p->host) != 1) {
+        return gcs_fail(w, "this guest has no SCSI controller %u (%s)", p->controller,
+                        controller_guids[p->controller]);
+    }
+    return 0;
+}
+
+/* "sda" */
+static int find_disk(const struct place *p, char *ret, size_t bytes, struct gcs_words *w) {
+    uint64_t since = now_ms();
+    char folder[128];
+
+    (void)snprintf(folder, sizeof folder, SCSI "/%u:0:0:%u/block", p->host, p->lun);
+    while (!first_entry(folder, "", ret, bytes)) {
+        if (!wait_a_moment(since)) {
+            return gcs_fail(w, "no disk came at SCSI controller %u, LUN %u, in %u ms",
+                            p->controller, p->lun, GCS_DEVICE_WAIT_MS);
+        }
+    }
+    return 0;
+}
+
+/* "/dev/sda1", which can be opened. */
+static int find_device(const struct place *p, uint64_t partition, char *ret, size_t bytes,
+                       struct gcs_words *w) {
+    uint64_t since = now_ms();
+    char disk[NAME_MAX + 1];
+    int fd = -1;
+
+    if (find_disk(p, disk, sizeof disk, w) < 0) {
+        return -1;
+    }
+    (void)snprintf(ret, bytes, "/dev/%s", disk);
+    if (partition != 0) {
+        (void)snprintf(ret, bytes, "/dev/%s%llu", disk, (unsigned long long)partition);
+    }
+    while ((fd = open(ret, O_RDONLY | O_CLOEXEC | O_NONBLOCK)) < 0) {
+        if (errno != ENOENT && errno != ENXIO) {
+            return gcs_fail(w, "open %s: %s", ret, strerror(errno));
+        }
+        if (!wait_a_moment(since)) {
+            return partition != 0
+                       ? gcs_fail(w,
+                                  "the disk at SCSI controller %u, LUN %u (%s) has no "
+                                  "partition %llu",
+                                  p->controller, p->lun, disk, (unsigned long long)partition)
+                       : gcs_fail(w, "open %s: %s", ret, strerror(errno));
+        }
+    }
+    close(fd);
+    return 0;
+}
+
+/* ---- MappedVirtualDisk ---------------------------------------------------------------------------- */
+
+struct mapping {
+    struct place place;
+    const char *target, *type;
+    uint64_t partition;
+    bool read_only, encrypted, block_dev, ensure;
+};
+
+static int read_mapping(const cJSON *settings, struct mapping *m, struct gcs_words *w) {
+    memset(m, 0, sizeof *m);
+    if (read_place(settings, &m->place, w) < 0 ||
+        gcs_setting_text(settings, "MountPath", &m->target, w) < 0 ||
+        gcs_setting_text(settings, "Filesystem", &m->type, w) < 0 ||
+        gcs_setting_u64(settings, "Partition", 128, &m->partition, w) < 0 ||
+        gcs_setting_bool(settings, "ReadOnly", &m->read_only, w) < 0 ||
+        gcs_setting_bool(settings, "Encrypted", &m->encrypted, w) < 0 ||
+        gcs_setting_bool(settings, "BlockDev", &m->block_dev, w) < 0 ||
+        gcs_setting_bool(settings, "EnsureFilesystem", &m->ensure, w) < 0) {
+        return -1;
+    }
+    if (m->target[0] != '\0' && gcs_path_check("MountPath", m->target, w) < 0) {
+        return -1;
+    }
+    if (strchr(m->type, '/') != NULL || strlen(m->type) > 16) {
+        return gcs_bad(w, "Filesystem \"%s\": no name of a file system", m->type);
+    }
+    if (m->encrypted) {
+        return gcs_fail(w, "Encrypted is not supported by this agent yet");
+    }
+    return m->ensure && m->read_only
+               ? gcs_bad(w, "EnsureFilesystem and ReadOnly: a read-only disk is not formatted")
+               : 0;
+}
+
+static int link_device(const char *device, const char *target, struct gcs_words *w) {
+    int made = gcs_make_folders(target, false, w);
+
+    if (made < 0) {
+        return -1;
+    }
+    if (symlink(device, target) < 0) {
+        int err = errno;
+
+        gcs_unmake_folders(target, false, made);
+        return gcs_fail(w, "symlink %s: %s", target, strerror(err));
+    }
+    return 0;
+}
+
+int gcs_scsi_mount(const cJSON *settings, struct gcs_words *w) {
+    char device[NAME_MAX + 32];
+    struct mapping m;
+
+    if (read_mapping(settings, &m, w) < 0 || find_host(&m.place, w) < 0 ||
+        find_device(&m.place, m.partition, device, sizeof device, w) < 0) {
+        return -1;
+    }
+    if (m.target[0] == '\0') {
+        return 0; /* only that it is there was asked for */
+    }
+    if (m.block_dev) {
+        return link_device(device, m.target, w);
+    }
+    struct gcs_mount mount = {
+        .source = device,
+        .target = m.target,
+        .type = m.type,
+        .ensure = m.ensure,
+        .read_only = m.read_only,
+    };
+    gcs_propagation(uvm__json_get(UVM__JSON_GO, settings, "Options"), mount.propagation);
+    return gcs_mount(&mount, w);
+}
+
+int gcs_scsi_unmount(const cJSON *settings, struct gcs_words *w) {
+    struct mapping m;
+    struct stat st;
+
+    if (read_mapping(settings, &m, w) < 0) {
+        return -1;
+    }
+    if (m.target[0] == '\0') {
+        return 0;
+    }
+    if (!m.block_dev) {
+        return gcs_unmount(m.target, w);
+    }
+    if (lstat(m.target, &st) == 0 && !S_ISLNK(st.st_mode)) {
+        return gcs_fail(w, "remove %s: no link to a device", m.target);
+    }
+    return unlink(m.target) == 0 || errno == ENOENT
+               ? 0
+               : gcs_fail(w, "remove %s: %s", m.target, strerror(errno));
+}
+
+/* ---- SCSIDevice ------------------------------------------------------------------------------------- */
+
+/* A device file of sysfs, "8:16". */
+static bool device_number(const char *folder, unsigned *major, unsigned *minor) {
+    char path[PATH_MAX];
+    FILE *f;
+    bool read;
+
+    (void)snprintf(path, sizeof path, "%s/dev", folder);
+    f = fopen(path, "re");
+    read = f != NULL && fscanf(f, "%u:%u", major, minor) == 2;
+    if (f != NULL) {
+        fclose(f);
+    }
+    return read;
+}
+
+/* The disk or one of its partitions is mounted: letting go of it now would lose what is written. */
+static bool in_use(const char *block, const char *disk, char *where, size_t bytes) {
+    char folder[PATH_MAX], entry[PATH_MAX];
+    unsigned major, minor;
+    struct dirent *e;
+    bool used;
+
+    (void)snprintf(folder, sizeof folder, "%s/%s", block, disk);
+    used = device_number(folder, &major, &minor) && gcs_mounted_device(major, minor, where, bytes);
+    DIR *d = opendir(folder);
+    while (d != NULL && !used && (e = readdir(d)) != NULL) {
+        if (strncmp(e->d_name, disk, strlen(disk)) == 0 &&
+            snprintf(entry, sizeof entry, "%s/%s", folder, e->d_name) < (int)sizeof entry) {
+            used = device_number(entry, &major, &minor) &&
+                   gcs_mounted_device(major, minor, where, bytes);
+        }
+    }
+    if (d != NULL) {
+        closedir(d);
+    }
+    return used;
+}
+
+int gcs_scsi_unplug(const cJSON *settings, struct gcs_words *w) {
+    char path[128], disk[NAME_MAX + 1], where[512];
+    struct place p;
+    int fd, err;
+
+    if (read_place(settings, &p, w) < 0 || find_host(&p, w) < 0) {
+        return -1;
+    }
+    (void)snprintf(path, sizeof path, SCSI "/%u:0:0:%u/block", p.host, p.lun);
+    if (first_entry(path, "", disk, sizeof disk) && in_use(path, disk, where, sizeof where)) {
+        return gcs_fail(w, "SCSI controller %u, LUN %u (%s) is still mounted on %s", p.controller,
+                        p.lun, disk, where);
+    }
+    (void)snprintf(path, sizeof path, SCSI "/%u:0:0:%u/delete", p.host, p.lun);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return errno == ENOENT ? 0 : gcs_fail(w, "open %s: %s", path, strerror(errno));
+    }
+    err = write(fd, "1", 1) == 1 ? 0 : errno;
+    close(fd);
+    return err == 0 || err == ENODEV ? 0 : gcs_fail(w, "write %s: %s", path, strerror(err));
+}

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * File systems of block devices (storage.h).
+ *
+ * Unlike the reference, a failed mount takes away only the folders that it made: a folder that was
+ * there before may hold somebody's files.
+ */
+#include "cmd/gcs/storage.h"
+
+#include "cmd/gcs/modules.h"
+#include "cmd/gcs/tools.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WHO "gcs-device"
+#define STACKED_MAX 16 /* mounts over each other at one path */
+#define DETECT_AGAIN_MS 500
+
+/* ---- paths ------------------------------------------------------------------------------------ */
+
+int gcs_path_check(const char *key, const char *path, struct gcs_words *w) {
+    size_t bytes = strlen(path);
+
+    if (path[0] != '/') {
+        return gcs_bad(w, "%s \"%s\": not absolute", key, path);
+    }
+    if (bytes >= PATH_MAX) {
+        return gcs_bad(w, "%s: longer than %d bytes", key, PATH_MAX - 1);
+    }
+    for (const char *part = path; part != NULL; part = strchr(part, '/')) {
+        part += strspn(part, "/");
+        if (strncmp(part, "..", 2) == 0 && (part[2] == '/' || part[2] == '\0')) {
+            return gcs_bad(w, "%s \"%s\": has a \"..\"", key, path);
+        }
+    }
+    return strspn(path, "/") == bytes ? gcs_bad(w, "%s: the root itself", key) : 0;
+}
+
+/* Calls mkdir (or rmdir) on the prefixes of `path` that end before a slash, and the whole. */
+int gcs_make_folders(const char *path, bool last_too, struct gcs_words *w) {
+    char prefix[PATH_MAX];
+    int made = 0;
+
+    (void)snprintf(prefix, sizeof prefix, "%s", path);
+    for (char *at = prefix + 1; *at != '\0'; at++) {
+        bool last = at[strcspn(at, "/")] == '\0';
+
+        at += strcspn(at, "/");
+        if (last && !last_too) {
+            break;
+        }
+        char kept = *at;
+        *at = '\0';
+        if (mkdir(prefix, 0700) == 0) {
+            made++;
+        } else if (errno != EEXIST) {
+            int err = errno;
+
+            gcs_unmake_folders(prefix, true, made);
+            return gcs_fail(w, "mkdir %s: %s", prefix, strerror(err));
+        }
+        if (kept == '\0') {
+            break;
+        }
+        *at = kept;
+    }
+    return made;
+}
+
+void gcs_unmake_folders(const char *path, bool last_too, int count) {
+    char prefix[PATH_MAX];
+    char *end;
+
+    (void)snprintf(prefix, sizeof prefix, "%s", path);
+    if (!last_too && (end = strrchr(prefix, '/')) != NULL) {
+        *end = '\0';
+    }
+    for (; count > 0 && rmdir(prefix) == 0 && (end = strrchr(prefix, '/')) != NULL; count--) {
+        *end = '\0';
+    }
+}
+
+/* ---- what is mounted ------------------------------------------------------------------------------ */
+
+/* Undoes the octal escapes of mountinfo, in place. */
+static void unescape(char *text) {
+    char *to = text;
+
+    for (const char *from = text; *from != '\0'; to++) {
+        if (from[0] == '\\' && from[1] != '\0' && from[2] != '\0' && from[3] != '\0') {
+            *to = (char)((from[1] - '0') * 64 + (from[2] - '0') * 8 + (from[3] - '0'));
+            from += 4;
+        } else {
+            *to = *from++;
+        }
+    }
+    *to = '\0';
+}
+
+/* The first line of mountinfo that `path` (NULL: any) and the device (UINT_MAX: any) fit. */
+static bool find_mount(const char *path, unsigned major, unsigned minor, char *where,
+                       size_t bytes) {
+    FILE *f = fopen("/proc/self/mountinfo", "re");
+    char *line = NULL;
+    size_t room = 0;
+    bool found = false;
+
+    while (f != NULL && !found && getline(&line, &room, f) > 0) {
+        unsigned line_major, line_minor;
+        int target = 0, target_end = 0;
+
+        if (sscanf(line, "%*u %*u %u:%u %*s %n%*s%n", &line_major, &line_minor, &target,
+                   &target_end) < 2 ||
+            target_end == 0) {
+            continue;
+        }
+        line[target_end] = '\0';
+        unescape(line + target);
+        found = (path == NULL || strcmp(path, line + target) == 0) &&
+                (major == UINT_MAX || (major == line_major && minor == line_minor));
+        if (found && where != NULL) {
+            (void)snprintf(where, bytes, "%s", line + target);
+        }
+    }
+    free(line);
+    if (f != NULL) {
+        fclose(f);
+    }
+    return found;
+}
+
+static bool is_mount_point(const char *path) {
+    char real[PATH_MAX];
+
+    return realpath(path, real) != NULL && find_mount(real, UINT_MAX, 0, NULL, 0);
+}
+
+bool gcs_mounted_device(unsigned major, unsigned minor, char *ret_where, size_t bytes) {
+    return find_mount(NULL, major, minor, ret_where, bytes);
+}
+
+/* ---- what is on it ------------------------------------------------------------------------------- */
+
+static const struct magic {
+    const char *type;
+    off_t at;
+    const char *bytes;
+    size_t count;
+} magics[] = {
+    {"ext4", 1080, "\x53\xef", 2},   {"xfs", 0, "XFSB", 4},
+    {"squashfs", 0, "hsqs", 4},      {"erofs", 1024, "\xe2\xe1\xf5\xe0", 4},
+    {"btrfs", 65600, "_BHRfS_M", 8}, {"iso9660", 32769, "CD001", 5},
+    {"vfat", 82, "FAT32   ", 8},     {"vfat", 54, "FAT16   ", 8},
+    {"vfat", 54, "FAT12   ", 8},
+};
+
+int gcs_filesystem(const char *device, const char **ret, struct gcs_words *w) {
+    int fd = open(device, O_RDONLY | O_CLOEXEC);
+    char there[8];
+
+    *ret = "";
+    if (fd < 0) {
+        return gcs_fail(w, "open %s: %s", device, strerror(errno));
+    }
+    for (size_t i = 0; i < sizeof magics / sizeof magics[0] && **ret == '\0'; i++) {
+        const struct magic *m = &magics[i];
+
+        if (pread(fd, there, m->count, m->at) == (ssize_t)m->count &&
+            memcmp(there, m->bytes, m->count) == 0) {
+            *ret = m->type;
+        }
+    }
+    close(fd);
+    return 0;
+}
+
+static int format(const char *device, const char *type, struct gcs_words *w) {
+    const char *const ext4[] = {"mkfs.ext4", "-q", "-F", device, NULL};
+    const char *const xfs[] = {"mkfs.xfs", "-q", "-f", device, NULL};
+    const char *const *argv = strcmp(type, "ext4") == 0  ? ext4
+                              : strcmp(type, "xfs") == 0 ? xfs
+                                                         : NULL;
+    struct gcs_words why;
+
+    if (argv == NULL) {
+        return gcs_fail(w, "%s: cannot be formatted as \"%s\", only as ext4 or xfs", device, type);
+    }
+    if (gcs_tool_run(argv, &why) < 0) {
+        return gcs_fail(w, "%s format: %s failed to format %s: %s", type, argv[0], device,
+                        why.text);
+    }
+    return 0;
+}
+
+/* The type to mount it as. */
+static int choose_type(const struct gcs_mount *m, const char **ret, struct gcs_words *w) {
+    const struct timespec pause = {.tv_nsec = DETECT_AGAIN_MS * 1000000L};
+    const char *found;
+
+    if (gcs_filesystem(m->source, &found, w) < 0) {
+        return -1;
+    }
+    if (*found == '\0' && !m->ensure) {
+        nanosleep(&pause, NULL); /* a disk whose first blocks are still on their way */
+        if (gcs_filesystem(m->source, &found, w) < 0) {
+            return -1;
+        }
+    }
+    if (m->ensure && strcmp(found, m->type) != 0) {
+        *ret = m->type;
+        return format(m->source, m->type, w);
+    }
+    *ret = m->type[0] != '\0' ? m->type : found;
+    return **ret != '\0' ? 0 : gcs_fail(w, "%s: no file system that is known is on it", m->source);
+}
+
+/* ---- mounting -------------------------------------------------------------------------------------- */
+
+/* Without it a read-only mount of a journal that is not clean would write. */
+static const char *no_recovery(const char *type) {
+    return strcmp(type, "ext4") == 0 ? "noload" : strcmp(type, "xfs") == 0 ? "norecovery" : NULL;
+}
+
+static int mount_device(const struct gcs_mount *m, const char *type, struct gcs_words *w) {
+    char list[64];
+
+    (void)snprintf(list, sizeof list, "modules.%s", type);
+    (void)uvm__modules_load(WHO, list);
+    if (mount(m->source, m->target, type, m->read_only ? MS_RDONLY : 0,
+              m->read_only ? no_recovery(type) : NULL) < 0) {
+        return errno == ENODEV
+                   ? gcs_fail(w, "mount %s: the guest's kernel has no file system \"%s\"",
+                              m->target, type)
+                   : gcs_fail(w, "mount %s on %s as %s: %s", m->source, m->target, type,
+                              strerror(errno));
+    }
+    for (size_t i = 0; m->propagation[i] != 0; i++) {
+        if (mount(NULL, m->target, NULL, m->propagation[i], NULL) < 0) {
+            int err = errno;
+
+            (void)umount2(m->target, UMOUNT_NOFOLLOW);
+            return gcs_fail(w, "propagation of %s: %s", m->target, strerror(err));
+        }
+    }
+    return 0;
+}
+
+int gcs_mount(const struct gcs_mount *m, struct gcs_words *w) {
+    const char *type;
+    int made;
+
+    if (is_mount_point(m->target)) {
+        return gcs_fail(w, "mount %s: something is mounted there already", m->target);
+    }
+    made = gcs_make_folders(m->target, true, w);
+    if (made < 0) {
+        return -1;
+    }
+    if (choose_type(m, &type, w) < 0 || mount_device(m, type, w) < 0) {
+        gcs_unmake_folders(m->target, true, made);
+        return -1;
+    }
+    return 0;
+}
+
+int gcs_unmount(const char *target, struct gcs_words *w) {
+    struct stat st;
+
+    if (lstat(target, &st) < 0) {
+        return errno == ENOENT ? 0 : gcs_fail(w, "unmount %s: %s", target, strerror(errno));
+    }
+    for (int i = 0; i < STACKED_MAX && is_mount_point(target); i++) {
+        if (umount2(target, UMOUNT_NOFOLLOW) < 0) {
+            return errno == EBUSY
+                       ? gcs_fail(w, "unmount %s: busy, a process in the guest still uses it",
+                                  target)
+                       : gcs_fail(w, "unmount %s: %s", target, strerror(errno));
+        }
+    }
+    /* Somebody may have put files into the folder before it was mounted over: they stay. */
+    (void)rmdir(target);
+    return 0;
+}
+
+void gcs_propagation(const cJSON *options, unsigned long ret[8]) {
+    static const struct {
+        const char *word;
+        unsigned long flag;
+    } words[] = {
+        {"private", MS_PRIVATE},       {"rprivate", MS_PRIVATE | MS_REC},
+        {"shared", MS_SHARED},         {"rshared", MS_SHARED | MS_REC},
+        {"slave", MS_SLAVE},           {"rslave", MS_SLAVE | MS_REC},
+        {"unbindable", MS_UNBINDABLE}, {"runbindable", MS_UNBINDABLE | MS_REC},
+    };
+    const cJSON *option;
+    size_t count = 0;
+
+    memset(ret, 0, 8 * sizeof ret[0]);
+    cJSON_ArrayForEach(option, options) {
+        for (size_t i = 0; i < sizeof words / sizeof words[0] && count < 7; i++) {
+            if (cJSON_IsString(option) && strcmp(option->valuestring, words[i].word) == 0) {
+                ret[count++] = words[i].flag;
+            }
+        }
+    }
+}

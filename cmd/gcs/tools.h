@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT
+ * tools.h — programs that few guests need, which come on the tools disk (mkfs and the like).
+ *
+ * They are dynamic programs with their libraries beside them, so they are run by the disk's own
+ * loader: UVM__TOOLS/lib/ld-linux-x86-64.so.2. What the image itself has in its PATH comes first.   */
+#pragma once
+#include "cmd/gcs/device.h"
+
+#define UVM__TOOLS "/run/uvm/tools"
+
+/* Runs the program to its end with no input. 0 when its status was 0. Else -1, with
+ * `failed to execute NAME: STATUS: LAST WORDS`, in the reference's words where it is missing. */
+int gcs_tool_run(const char *const *argv, struct gcs_words *w);
