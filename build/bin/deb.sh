@@ -47,6 +47,9 @@ $kernel
 
 /usr/lib/uvm/initrd.img, /bin/busybox in it: BusyBox (package busybox).
 
+/usr/lib/uvm/tools.img, the programs and libraries in it: of the packages e2fsprogs, xfsprogs and what they
+depend on (GPL-2, LGPL-2.1, BSD; libc6: LGPL-2.1).
+
 Linked into the programs for the guest are libuv (MIT), cJSON (MIT) and the GNU C Library (LGPL-2.1,
 /usr/share/common-licenses/LGPL-2.1), as in Debian's packages of these names.
 END

@@ -47,6 +47,7 @@ list() {
 755 gcs $prefix/lib/uvm/gcs
 644 vmlinux $prefix/lib/uvm/vmlinux
 644 initrd.img $prefix/lib/uvm/initrd.img
+644 tools.img $prefix/lib/uvm/tools.img
 644 lib/libuvm.a $libdir/libuvm.a
 644 lib/libuvm.so $libdir/$so
 644 share/uvmctl.1 $prefix/share/man/man1/uvmctl.1

@@ -36,7 +36,7 @@ dpkg-deb -c "$deb" > "$work/contents"
 odd=$(awk '$2 != "root/root" || $6 !~ /^\.\/(usr\/.*)?$/ ||
     $1 !~ /^(lrwxrwxrwx|drwxr-xr-x|-rwxr-xr-x|-rw-r--r--)$/' "$work/contents")
 [ -z "$odd" ] || fail "odd in the package: $odd"
-for file in bin/uvmctl libexec/uvm/uvm-launch lib/uvm/vmlinux lib/uvm/initrd.img lib/uvm/gcs \
+for file in bin/uvmctl libexec/uvm/uvm-launch lib/uvm/vmlinux lib/uvm/initrd.img lib/uvm/tools.img lib/uvm/gcs \
     include/uvm/uvm.h share/man/man1/uvmctl.1.gz share/bash-completion/completions/uvmctl \
     share/doc/uvm/copyright share/doc/uvm/embedding.md; do
     grep -q " ./usr/$file$" "$work/contents" || fail "the package has no $file"

@@ -1,4 +1,4 @@
-"""The guest's boot files as rules: kernel_elf, kernel_modules and initrd, each one run of a tool.
+"""The guest's files as rules: kernel_elf, kernel_modules, initrd and tools_disk, each one run of a tool.
 
 The kernel's package is what `make setup` fetched; a build before that fails with this advice.
 """
@@ -86,5 +86,18 @@ initrd = rule(
             doc = "what the list calls by which name; each is one file or folder",
         ),
         "_tool": _tool("initrd.py"),
+    },
+)
+
+def _tools_disk_impl(ctx):
+    out = ctx.actions.declare_file(ctx.attr.out)
+    return _run(ctx, ctx.file._tool, out, [], [out.path] + ctx.attr.programs)
+
+tools_disk = rule(
+    implementation = _tools_disk_impl,
+    attrs = {
+        "out": attr.string(mandatory = True),
+        "programs": attr.string_list(mandatory = True, doc = "names, of what is installed here"),
+        "_tool": _tool("tools.py"),
     },
 )
