@@ -13,6 +13,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,12 +48,10 @@ static uint64_t now_ms(void) {
 
 /* False when the time is over. */
 static bool wait_a_moment(uint64_t since) {
-    const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
-
     if (now_ms() - since > GCS_DEVICE_WAIT_MS) {
         return false;
     }
-    nanosleep(&pause, NULL);
+    (void)poll(NULL, 0, POLL_MS);
     return true;
 }
 
@@ -88,9 +87,13 @@ static int read_place(const cJSON *settings, struct place *p, struct gcs_words *
 
 static int find_host(struct place *p, struct gcs_words *w) {
     char folder[128], host[NAME_MAX + 1];
+    char *end = host;
 
     (void)snprintf(folder, sizeof folder, VMBUS "/%s", controller_guids[p->controller]);
-    if (!first_entry(folder, "host", host, sizeof host) || sscanf(host, "host%u", &p->host) != 1) {
+    if (first_entry(folder, "host", host, sizeof host)) {
+        p->host = (unsigned)strtoul(host + strlen("host"), &end, 10);
+    }
+    if (end == host || *end != '\0') {
         return gcs_fail(w, "this guest has no SCSI controller %u (%s)", p->controller,
                         controller_guids[p->controller]);
     }

@@ -12,12 +12,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define WHO "gcs-device"
@@ -105,29 +105,47 @@ static void unescape(char *text) {
     *to = '\0';
 }
 
-/* The first line of mountinfo that `path` (NULL: any) and the device (UINT_MAX: any) fit. */
-static bool find_mount(const char *path, unsigned major, unsigned minor, char *where,
+/* "36 35 8:1 / /mnt …": the device and the place. False: no line of mountinfo. */
+static bool parse_mount(char *line, unsigned *major, unsigned *minor, char **where) {
+    char *field = line, *end;
+
+    for (int i = 0; i < 2 && field != NULL; i++) {
+        field = strchr(field, ' ');
+        field = field == NULL ? NULL : field + 1;
+    }
+    if (field == NULL) {
+        return false;
+    }
+    *major = (unsigned)strtoul(field, &end, 10);
+    if (*end != ':') {
+        return false;
+    }
+    *minor = (unsigned)strtoul(end + 1, &end, 10);
+    field = *end == ' ' ? strchr(end + 1, ' ') : NULL;
+    if (field == NULL) {
+        return false;
+    }
+    *where = field + 1;
+    (*where)[strcspn(*where, " ")] = '\0';
+    unescape(*where);
+    return true;
+}
+
+/* The first mount that `path` (NULL: any) and the device (UINT_MAX: any) fit. */
+static bool find_mount(const char *path, unsigned major, unsigned minor, char *ret_where,
                        size_t bytes) {
     FILE *f = fopen("/proc/self/mountinfo", "re");
-    char *line = NULL;
+    unsigned its_major, its_minor;
+    char *line = NULL, *where;
     size_t room = 0;
     bool found = false;
 
     while (f != NULL && !found && getline(&line, &room, f) > 0) {
-        unsigned line_major, line_minor;
-        int target = 0, target_end = 0;
-
-        if (sscanf(line, "%*u %*u %u:%u %*s %n%*s%n", &line_major, &line_minor, &target,
-                   &target_end) < 2 ||
-            target_end == 0) {
-            continue;
-        }
-        line[target_end] = '\0';
-        unescape(line + target);
-        found = (path == NULL || strcmp(path, line + target) == 0) &&
-                (major == UINT_MAX || (major == line_major && minor == line_minor));
-        if (found && where != NULL) {
-            (void)snprintf(where, bytes, "%s", line + target);
+        found = parse_mount(line, &its_major, &its_minor, &where) &&
+                (path == NULL || strcmp(path, where) == 0) &&
+                (major == UINT_MAX || (major == its_major && minor == its_minor));
+        if (found && ret_where != NULL) {
+            (void)snprintf(ret_where, bytes, "%s", where);
         }
     }
     free(line);
@@ -202,14 +220,13 @@ static int format(const char *device, const char *type, struct gcs_words *w) {
 
 /* The type to mount it as. */
 static int choose_type(const struct gcs_mount *m, const char **ret, struct gcs_words *w) {
-    const struct timespec pause = {.tv_nsec = DETECT_AGAIN_MS * 1000000L};
     const char *found;
 
     if (gcs_filesystem(m->source, &found, w) < 0) {
         return -1;
     }
     if (*found == '\0' && !m->ensure) {
-        nanosleep(&pause, NULL); /* a disk whose first blocks are still on their way */
+        (void)poll(NULL, 0, DETECT_AGAIN_MS); /* a disk whose first blocks are still on their way */
         if (gcs_filesystem(m->source, &found, w) < 0) {
             return -1;
         }

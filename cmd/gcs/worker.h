@@ -8,8 +8,8 @@
 #pragma once
 #include "cmd/gcs/agent.h"
 
-#define GCS_WORKERS_MAX 16u
-#define GCS_WORKER_MS 60000u
+#define GCS_WORKERS_MAX 16u  /* processes at a time; the other requests wait */
+#define GCS_WORKER_MS 60000u /* of one; a large disk is formatted in it */
 
 /* Serves the request and answers it, later. `settings` is JSON text. */
 void gcs_worker_serve(struct gcs_agent *a, struct uvm__server_request *take_r, const char *resource,

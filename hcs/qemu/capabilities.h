@@ -6,8 +6,8 @@
 #include "hcs/qemu/qemu_service.h"
 #include <cjson/cJSON.h>
 
-#define UVM__QEMU_CAPABILITIES_MAX 16u
-#define UVM__QEMU_VERSION_BYTES 32u
+#define UVM__QEMU_CAPABILITIES_MAX 16u /* rows that doctor shows */
+#define UVM__QEMU_VERSION_BYTES 32u    /* of QEMU's version, with its end */
 
 /* Fills rows from the value that qom-list-types returned; their count. A value of another shape gives
  * rows of which none is present. */
