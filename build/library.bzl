@@ -7,7 +7,10 @@ def _archive_impl(ctx):
         cc_infos = [dep[CcInfo] for dep in ctx.attr.deps],
     ).linking_context
     objects = []
-    for library in [l for i in linking.linker_inputs.to_list() for l in i.libraries]:
+    inputs = linking.linker_inputs.to_list()
+    if ctx.attr.package:
+        inputs = [i for i in inputs if i.owner.package == ctx.attr.package]
+    for library in [l for i in inputs for l in i.libraries]:
         # Position-independent where there are both kinds: the shared library is made of these.
         objects += library.pic_objects or library.objects
     out = ctx.actions.declare_file(ctx.attr.out)
@@ -32,6 +35,7 @@ archive = rule(
     attrs = {
         "deps": attr.label_list(mandatory = True, providers = [CcInfo]),
         "out": attr.string(mandatory = True),
+        "package": attr.string(doc = "only what is of this package; the rest is linked beside it"),
     },
 )
 

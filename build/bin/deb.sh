@@ -26,11 +26,11 @@ PREFIX=/usr LIBDIR=/usr/lib/$triplet DESTDIR=$root "$top/build/bin/install.sh" -
 chmod u+w "$root/usr/bin/uvmctl"
 strip --strip-unneeded "$root/usr/bin/uvmctl" "$root/usr/lib/uvm/gcs" \
     "$root/usr/libexec/uvm/uvm-launch" "$root/usr/lib/$triplet/libuvm.so.$version"
-strip --strip-debug --enable-deterministic-archives "$root/usr/lib/$triplet/libuvm.a"
+strip --strip-debug --enable-deterministic-archives "$root/usr/lib/$triplet"/*.a
 gzip -9n "$root/usr/share/man/man1/uvmctl.1"
 
 mkdir -p "$doc"
-cp "$top"/docs/embedding.md "$top"/docs/install.md "$doc"
+cp "$top"/docs/embedding.md "$top"/docs/harness.md "$top"/docs/install.md "$doc"
 kernel=$(strings -n 12 "$root/usr/lib/uvm/vmlinux" | sed -n '/^Linux version [0-9]/{p;q}')
 {
     echo "uvm is under the MIT licence:"

@@ -49,6 +49,7 @@ list() {
 644 initrd.img $prefix/lib/uvm/initrd.img
 644 tools.img $prefix/lib/uvm/tools.img
 644 lib/libuvm.a $libdir/libuvm.a
+644 lib/libuvm-harness.a $libdir/libuvm-harness.a
 644 lib/libuvm.so $libdir/$so
 644 share/uvmctl.1 $prefix/share/man/man1/uvmctl.1
 644 share/uvmctl.bash $prefix/share/bash-completion/completions/uvmctl
@@ -88,7 +89,7 @@ if [ -n "$uninstall" ]; then
         # Whatever version put them there: the folder is ours.
         find "$destdir$prefix/include/uvm" -name '*.h' 2> /dev/null | sed "s|^$destdir||"
         links | sed 's/[^ ]* //'
-        echo "$libdir/pkgconfig/uvm.pc"
+        printf '%s\n' "$libdir/pkgconfig/uvm.pc" "$libdir/pkgconfig/uvm-harness.pc"
     } | while read -r path; do
         rm -f "$destdir$path"
     done
@@ -116,7 +117,9 @@ links | while read -r target to; do
     ln -sf "$target" "$destdir$to"
     echo "$destdir$to"
 done
-sed -e "s|@PREFIX@|$prefix|" -e "s|@LIBDIR@|$libdir|" -e "s|@VERSION@|$version|" \
-    "$top/build/uvm.pc.in" > "$work/uvm.pc"
-put 644 "$work/uvm.pc" "$libdir/pkgconfig/uvm.pc"
+for pc in uvm.pc uvm-harness.pc; do
+    sed -e "s|@PREFIX@|$prefix|" -e "s|@LIBDIR@|$libdir|" -e "s|@VERSION@|$version|" \
+        "$top/build/$pc.in" > "$work/$pc"
+    put 644 "$work/$pc" "$libdir/pkgconfig/$pc"
+done
 refresh

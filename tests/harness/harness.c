@@ -171,12 +171,12 @@ static int compare(uvm_harness *h, int loop_rc) {
     if (left == 0 && loop_rc == 0) {
         return 0;
     }
-    char *inside = loop_rc < 0 ? h->message : NULL;
-    if (inside != NULL) {
+    char *inside = h->message;
+    h->message = NULL;
+    if (asprintf(&h->message, "left behind:\n%s%s", text == NULL ? "" : text,
+                 loop_rc == 0 || inside == NULL ? "" : inside) < 0) {
         h->message = NULL;
     }
-    (void)uvm__harness_fail(h, UVM_E_UNDO, NULL, "left behind:\n%s%s", text == NULL ? "" : text,
-                            inside == NULL ? "" : inside);
     free(text);
     free(inside);
     return -UVM_E_UNDO;

@@ -65,23 +65,38 @@ if command -v groff > /dev/null; then
     [ ! -s "$work/said" ] || fail "groff about the page: $(cat "$work/said")"
 fi
 
-# The shared library shows what the headers declare: not less, not more.
+# Each library shows what its headers declare: not less, not more. declared HEADER...
+declared() {
+    for header; do
+        echo "#include <uvm/${header##*/}>"
+    done > "$work/all.c"
+    # What others' headers declare goes with the line that says whose it is.
+    cc -E -I"$prefix/include" "$work/all.c" |
+        awk -v wanted=" $* " '/^# / { gsub("\"", "", $3); on = index(wanted, " " $3 " ") } on' |
+        grep -oE '\buvm_[a-z0-9_]+\(' | tr -d '(' | LC_ALL=C sort -u
+}
+harness=$(echo "$prefix"/include/uvm/harness*.h)
+library=$(echo "$prefix"/include/uvm/*.h | tr ' ' '\n' | grep -v /harness | paste -sd' ')
 so=$lib/libuvm.so.$version
 readelf -d "$so" > "$work/dynamic"
 has "$work/dynamic" 'SONAME.*\[libuvm.so.0\]'
 ! grep -q TEXTREL "$work/dynamic" || fail "the shared library is not position-independent"
 nm -D --defined-only "$so" | sed -n 's/.* T \([^@]*\).*/\1/p' | LC_ALL=C sort > "$work/shown"
-for header in "$prefix"/include/uvm/*.h; do
-    echo "#include <uvm/${header##*/}>"
-done > "$work/all.c"
-cc -E -P -I"$prefix/include" "$work/all.c" | grep -oE '\buvm_[a-z0-9_]+\(' |
-    tr -d '(' | LC_ALL=C sort -u > "$work/declared"
+# shellcheck disable=SC2086
+declared $library > "$work/declared"
 [ "$(wc -l < "$work/declared")" -gt 40 ] || fail "few functions are declared: $(cat "$work/declared")"
 diff "$work/declared" "$work/shown" || fail "the library shows other functions than the headers declare"
 [ "$(nm -D --defined-only "$so" | grep -c ' [BDRVWu] ')" = 0 ] || fail "the library shows data"
+nm --defined-only "$lib/libuvm-harness.a" 2> /dev/null | sed -n 's/.* T \(uvm_[^_].*\)/\1/p' |
+    LC_ALL=C sort > "$work/shown"
+# shellcheck disable=SC2086
+declared $harness > "$work/declared"
+[ "$(wc -l < "$work/declared")" -gt 20 ] || fail "few functions are declared: $(cat "$work/declared")"
+diff "$work/declared" "$work/shown" || fail "the harness shows other functions than its headers declare"
 
-# Each struct that grows has its test.
-params=$(cat "$prefix"/include/uvm/*.h | sed -n 's/^struct \(uvm_[a-z_]*_params\) {$/\1/p')
+# Each struct that grows has its test. (The harness is static: it and its headers are of one version.)
+# shellcheck disable=SC2086
+params=$(cat $library | sed -n 's/^struct \(uvm_[a-z_]*_params\) {$/\1/p')
 [ "$(echo "$params" | wc -l)" -ge 5 ] || fail "few params structs are declared: $params"
 for name in $params; do
     has tests/sim/params_test.c "PLACE($name, "
@@ -110,15 +125,15 @@ for header in "$prefix"/include/uvm/*.h; do # each alone
 done
 [ "$(pkg-config --modversion uvm)" = "$version" ] || fail "the version of uvm.pc"
 
-# block LANGUAGE: the first such block of the page.
+# block LANGUAGE PAGE: the first such block of the page.
 block() {
-    awk -v begin="\`\`\`$1" '$0 == begin { on = 1; next } on && /^```$/ { exit } on' docs/embedding.md
+    awk -v begin="\`\`\`$1" '$0 == begin { on = 1; next } on && /^```$/ { exit } on' "$2"
 }
 mkdir "$work/bin" "$work/page.d"
 printf '#!/bin/sh\nexec gcc -Werror %s "$@"\n' "$sanitize" > "$work/bin/cc"
 chmod +x "$work/bin/cc"
-block c > "$work/page.d/embed.c"
-block sh > "$work/page.d/build.sh"
+block c docs/embedding.md > "$work/page.d/embed.c"
+block sh docs/embedding.md > "$work/page.d/build.sh"
 [ "$(wc -l < "$work/page.d/embed.c")" -lt 150 ] || fail "the example is not small any more"
 (cd "$work/page.d" && PATH="$work/bin:$PATH" sh -eu build.sh) || fail "the page's program does not build"
 # Statically too; the same program, with no libuvm.so to find.
@@ -142,6 +157,21 @@ status=0
 LD_LIBRARY_PATH="" "$work/page.d/embed-static" true > "$work/out" 2> "$work/err" || status=$?
 [ "$status" = 125 ] || fail "without boot files: $status"
 has "$work/err" "^embed: .*vmlinux"
+
+# The page about tests: its program, and what it says of a leak.
+block c docs/harness.md > "$work/page.d/vm_test.c"
+block sh docs/harness.md > "$work/page.d/build.sh"
+[ "$(wc -l < "$work/page.d/vm_test.c")" -lt 60 ] || fail "the test is not small any more"
+(cd "$work/page.d" && PATH="$work/bin:$PATH" sh -eu build.sh) || fail "the page's test does not build"
+"$work/page.d/vm_test" > "$work/out" 2>&1 || fail "the page's test: $(cat "$work/out")"
+[ ! -s "$work/out" ] || fail "the page's test said: $(cat "$work/out")"
+status=0
+LEAVE=1 "$work/page.d/vm_test" > "$work/out" 2>&1 || status=$?
+[ "$status" = 1 ] || fail "the page's test with a leak: $status"
+sed -n '/^\$ LEAVE=1/,/^```$/{/^[$`]/!p}' docs/harness.md > "$work/page.d/said"
+has "$work/page.d/said" "^  descriptor 3: /dev/zero$"
+sed 's/descriptor [0-9]*:/descriptor 3:/' "$work/out" | sed '/^$/d' | cmp - "$work/page.d/said" ||
+    fail "the page does not say: $(cat "$work/out")"
 
 PREFIX=$prefix DESTDIR=/ build/bin/install.sh --uninstall
 left=$(find "$prefix" ! -type d)
