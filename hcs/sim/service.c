@@ -70,12 +70,14 @@ static int act(struct verb *v) {
             return -UVM_E_STATE;
         }
         s->state = UVM__SIM_PAUSED;
+        uvm__ready_push(s->host->base.engine, &s->tell);
         break;
     case UVM__SIM_RESUME:
         if (s->state != UVM__SIM_PAUSED) {
             return -UVM_E_STATE;
         }
         s->state = UVM__SIM_RUNNING;
+        uvm__ready_push(s->host->base.engine, &s->tell);
         break;
     case UVM__SIM_POINT_MAX:
         UVM_ASSERT(false);
@@ -336,6 +338,13 @@ static void tell(struct uvm__ready *r) {
                                     .bytes = s->console.len};
         s->on_event(&s->base, &ev, s->arg);
         uvm__buf_reset(&s->console);
+    }
+    bool paused = s->state == UVM__SIM_PAUSED;
+    if (paused != s->pause_told && s->state != UVM__SIM_ENDED && !s->closing) {
+        s->pause_told = paused;
+        struct uvm__hcs_event ev = {.kind = paused ? UVM__HCS_EVENT_PAUSED : UVM__HCS_EVENT_RESUMED,
+                                    .detail = ""};
+        s->on_event(&s->base, &ev, s->arg);
     }
     if (s->state == UVM__SIM_ENDED && !s->exit_told && !s->closing) {
         s->exit_told = true;

@@ -33,6 +33,7 @@ struct uvm__sim_system {
     struct uvm__hvsock *guest;
     bool taken;      /* events may be told */
     bool exit_told;  /* EXITED was */
+    bool pause_told; /* PAUSED was, and no RESUMED since */
     bool unmade;     /* ended before its create answered: nobody will ever own it */
     bool guest_runs; /* on_start without on_stop */
     enum uvm__hcs_exit exit;
