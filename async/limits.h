@@ -15,6 +15,7 @@
 #define UVM__AGENT_LOST_MS 3000u    /* end of the bridge to the VM's end; then it is terminated */
 #define UVM__MEMORY_RETRY_MS 100u   /* what must not fail for lack of memory is tried again */
 #define UVM__STOP_GRACE_MS 10000u   /* a guest that was asked to shut down; our agent needs half */
+#define UVM__HEARTBEAT_MS 5000u     /* between two heartbeats of a running VM */
 #define UVM__RPC_MS 300000u         /* a synchronous RPC (reference: 5 min) */
 #define UVM__BRIDGE_MEMORY_MS 5000u /* a frame waits for memory before its connection is given up */
 #define UVM__STDIO_IDLE_MS 1000u    /* drain after exit: no byte while the reader was ready */
@@ -41,22 +42,23 @@
 #define UVM__JSON_BYTES_PER_NODE 8u
 #define UVM__DOCUMENT_BYTES_MAX (1u << 20)
 #define UVM__QMP_LINE_BYTES_MAX (1u << 20)
-#define UVM__CONSOLE_TAIL_BYTES 16384u      /* kept of the guest's console */
-#define UVM__GUEST_LOG_TAIL_BYTES 16384u    /* kept of the agent's log */
-#define UVM__VMM_STDERR_BYTES 8192u         /* kept of the VMM's stderr */
-#define UVM__CHILD_FDS_MAX 64u              /* descriptors given to one child */
-#define UVM__CHILD_TARGET_MAX 255u          /* ... and the highest number that one may get */
-#define UVM__SOCK_OUT_BYTES_MAX (1u << 20)  /* queued on one socket */
-#define UVM__SOCK_FDS_MAX 16u               /* descriptors in one message */
-#define UVM__STREAM_WINDOW_BYTES 524288u    /* receive window of one hvsock stream */
-#define UVM__STREAMS_MAX 1024u              /* streams of one VM, half-open ones included */
-#define UVM__STREAMS_BYTES_MAX (16u << 20)  /* unread bytes of all streams of one VM */
-#define UVM__CONNECTS_MAX 128u              /* host-initiated connects in flight per VM */
-#define UVM__ACCEPTS_MAX 128u               /* accepted, not yet taken, per listener */
-#define UVM__EVENT_RING 32u                 /* recent events kept per VM */
-#define UVM__STEPS_MAX 32u                  /* steps in one saga */
-#define UVM__CONTROL_CLIENTS_MAX 32u        /* control clients of one VM */
-#define UVM__CONTROL_BACKLOG 64             /* ... that wait to be accepted */
+#define UVM__CONSOLE_TAIL_BYTES 16384u     /* kept of the guest's console */
+#define UVM__GUEST_LOG_TAIL_BYTES 16384u   /* kept of the agent's log */
+#define UVM__VMM_STDERR_BYTES 8192u        /* kept of the VMM's stderr */
+#define UVM__CHILD_FDS_MAX 64u             /* descriptors given to one child */
+#define UVM__CHILD_TARGET_MAX 255u         /* ... and the highest number that one may get */
+#define UVM__SOCK_OUT_BYTES_MAX (1u << 20) /* queued on one socket */
+#define UVM__SOCK_FDS_MAX 16u              /* descriptors in one message */
+#define UVM__STREAM_WINDOW_BYTES 524288u   /* receive window of one hvsock stream */
+#define UVM__STREAMS_MAX 1024u             /* streams of one VM, half-open ones included */
+#define UVM__STREAMS_BYTES_MAX (16u << 20) /* unread bytes of all streams of one VM */
+#define UVM__CONNECTS_MAX 128u             /* host-initiated connects in flight per VM */
+#define UVM__ACCEPTS_MAX 128u              /* accepted, not yet taken, per listener */
+#define UVM__HEARTBEAT_MISSES 2u           /* periods in a row without an answer; then it is hung */
+#define UVM__EVENT_RING 32u                /* recent events kept per VM */
+#define UVM__STEPS_MAX 32u                 /* steps in one saga */
+#define UVM__CONTROL_CLIENTS_MAX 32u       /* control clients of one VM */
+#define UVM__CONTROL_BACKLOG 64            /* ... that wait to be accepted */
 #define UVM__CONTROL_LINE_BYTES_MAX 131072u /* a control request; an exec has 60 KiB of words */
 #define UVM__CONTROL_CALLS_MAX 64u          /* in flight, of one control client */
 #define UVM__CONTROL_PROCESSES_MAX 64u   /* that one control client started and did not wait for */

@@ -242,7 +242,7 @@ static void sent(struct uvm__bridge *b, struct uvm__rpc *rpc, uint64_t id) {
     rpc->state = UVM__RPC_SENT;
     uvm__buf_deinit(&rpc->frame);
     uvm__call_add(&b->calls, &rpc->call, id, op, on_call);
-    if (rpc->msg != UVM__MSG_WAIT_FOR_PROCESS) {
+    if (rpc->msg != UVM__MSG_WAIT_FOR_PROCESS && !rpc->patient) {
         uvm__deadline_set(b->engine, &rpc->deadline, uvm__now_ms(b->engine) + UVM__RPC_MS);
     }
     if (rpc->on_sent != NULL) {

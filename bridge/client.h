@@ -9,7 +9,7 @@
  *
  * The connection is lost on: end of file, read or write error, a frame out of bounds, an
  * unknown or used id, a body that does not decode, a notification that nobody registered for, a
- * call without an answer for UVM__RPC_MS (WaitForProcess excepted). Then every call fails with
+ * call without an answer for UVM__RPC_MS (WaitForProcess and heartbeats excepted). Then every call fails with
  * UVM_E_CLOSED (its cause says why) and on_lost runs once, later. Calls started after that fail
  * in the same way. When memory for a reply is lacking the frame waits in the reader and is tried
  * again; after UVM__BRIDGE_MEMORY_MS the bridge is lost.
@@ -43,6 +43,9 @@ int uvm__bridge_open(uvm_engine *e, const struct uvm__bridge_params *params,
 /* Ends the connection: calls in flight fail with UVM_E_CLOSED (their on_done later). Accepts
  * NULL. The owner's pointer is gone; on_lost does not run any more. */
 void uvm__bridge_close(struct uvm__bridge *b);
+
+/* The connection is lost for this reason, and on_lost follows; idempotent (the first reason stays). */
+void uvm__bridge_kill(struct uvm__bridge *b, uvm_error *take_cause);
 
 bool uvm__bridge_lost(const struct uvm__bridge *b);
 bool uvm__bridge_negotiated(const struct uvm__bridge *b);
@@ -99,7 +102,7 @@ int uvm__bridge_shutdown(struct uvm__bridge *b, const char *container_id, bool f
                          uvm_scope *scope, uvm_done_fn on_done, void *arg, uvm_op **ret_op);
 
 /* GetProperties of the UVM with an empty query: any answer is success (the reference refuses
- * it). */
+ * it). Exempt from the limits and from UVM__RPC_MS: how long to wait is the caller's to judge. */
 int uvm__bridge_heartbeat(struct uvm__bridge *b, uvm_scope *scope, uvm_done_fn on_done, void *arg,
                           uvm_op **ret_op);
 

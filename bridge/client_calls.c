@@ -171,6 +171,8 @@ static int call_init(uvm_op *op, void *state, const void *params) {
     c->too_large = p->too_large;
     uvm__rpc_init(&c->rpc, p->bridge, p->msg);
     c->rpc.frame = p->frame;
+    c->rpc.exempt = p->heartbeat;
+    c->rpc.patient = p->heartbeat;
     c->rpc.on_sent = on_sent;
     c->rpc.on_reply = on_reply;
     if (p->msg == UVM__MSG_NEGOTIATE_PROTOCOL) {

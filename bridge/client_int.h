@@ -29,7 +29,9 @@ struct uvm__rpc {
     size_t written;
     enum uvm__message msg;
     enum uvm__rpc_state state;
-    bool exempt; /* from the limits: part of an undo, or of what a commit promised */
+    /* Exempt from the limits: part of an undo, of what a commit promised, or a heartbeat. */
+    bool exempt;
+    bool patient; /* no deadline */
     /* The whole frame has left: from here on there may be an effect. May be NULL. */
     void (*on_sent)(struct uvm__rpc *rpc);
     /* Once per send that was accepted and not withdrawn: `reply`, or NULL with `err` (connection lost).
@@ -64,8 +66,6 @@ struct uvm__bridge {
 
 struct uvm__bridge *uvm__bridge_ref(struct uvm__bridge *b);
 void uvm__bridge_unref(struct uvm__bridge *b);
-/* The connection is lost for this reason; idempotent (the first reason stays). */
-void uvm__bridge_kill(struct uvm__bridge *b, uvm_error *take_cause);
 /* What a call gets on a bridge that is lost: the caller's reference. */
 uvm_error *uvm__bridge_lost_error(struct uvm__bridge *b);
 /* A stdio port that was never used on this connection. */

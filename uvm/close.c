@@ -44,7 +44,7 @@ static void on_turn(struct uvm__ready *r) {
         uvm__vm_close_system(vm, on_system_closed, vm);
         return;
     }
-    if (vm->system != NULL || !uvm__list_empty(&vm->ops)) {
+    if (vm->system != NULL || !uvm__list_empty(&vm->ops) || vm->heartbeat.open > 0) {
         return; /* their ends come back here */
     }
     if (!uvm__list_empty(&vm->undo_root.children)) {
@@ -88,6 +88,7 @@ void uvm_vm_close(uvm_vm *vm, void (*on_closed)(void *arg), void *arg) {
     }
     uvm__ready_init(&vm->close_ready, on_turn);
     uvm__deadline_init(&vm->close_again, on_again);
+    uvm__heartbeat_stop(vm);
     uvm_scope_cancel(&vm->scope);
     while (!uvm__list_empty(&vm->processes)) {
         uvm__vm_process_drop(uvm__vm_process_of(vm->processes.next));

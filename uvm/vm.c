@@ -43,6 +43,9 @@ void uvm__vm_unref(uvm_vm *vm) {
 void uvm__vm_set_state(uvm_vm *vm, enum uvm_vm_state state) {
     bool news = vm->state != state;
     vm->state = state;
+    if (news) {
+        uvm__heartbeat_on_state(vm);
+    }
     if (news && vm->control != NULL) {
         uvm__control_on_state(vm->control);
     }
@@ -107,6 +110,7 @@ int uvm_vm_new(uvm_engine *engine, uvm_service *service, const struct uvm_vm_par
     vm->arg = p.arg;
     init_scopes(vm);
     uvm__vm_exit_init(vm);
+    uvm__heartbeat_init(vm);
     *ret_vm = vm;
     return 0;
 }

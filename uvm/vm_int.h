@@ -60,6 +60,15 @@ struct uvm__vm_exit_waiter {
     void (*fn)(struct uvm__vm_exit_waiter *w); /* once, at the end; the node is unlinked by then */
 };
 
+/* Beats under way while the VM runs (heartbeat.c). */
+struct uvm__heartbeat {
+    struct uvm__deadline timer;
+    uvm_op *beats[UVM__HEARTBEAT_MISSES]; /* unanswered, oldest first; NULL: none */
+    uint32_t misses;                      /* periods in a row without an answer */
+    bool heard;                           /* an answer in this period */
+    uint32_t open;                        /* on_done has not run */
+};
+
 struct uvm_vm {
     uint32_t refs; /* the maker's, each op's, each process's, each embedded scope's */
     uvm_engine *engine;
@@ -88,9 +97,10 @@ struct uvm_vm {
     struct uvm__agent_log log;
     struct uvm__stream *agent; /* accepted, not yet a bridge */
     struct uvm__bridge *bridge;
-    struct uvm__vm_op *boot; /* while STARTING */
-    uint64_t boot_ms;        /* when it began */
-    bool contacted;          /* the guest has dialled */
+    struct uvm__heartbeat heartbeat; /* heartbeat.c */
+    struct uvm__vm_op *boot;         /* while STARTING */
+    uint64_t boot_ms;                /* when it began */
+    bool contacted;                  /* the guest has dialled */
     struct uvm_vm_times times;
     enum uvm__stage stage;
 
@@ -130,6 +140,11 @@ void uvm__vm_hang_up(uvm_vm *vm);
 void uvm__vm_close_system(uvm_vm *vm, void (*on_closed)(void *arg), void *arg);
 int uvm__vm_listen(uvm_vm *vm);
 void uvm__vm_on_event(struct uvm__hcs_system *s, const struct uvm__hcs_event *ev, void *arg);
+
+/* heartbeat.c: beats run exactly while the VM does. */
+void uvm__heartbeat_init(uvm_vm *vm);
+void uvm__heartbeat_on_state(uvm_vm *vm); /* it has changed */
+void uvm__heartbeat_stop(uvm_vm *vm);     /* idempotent */
 
 /* boot.c: what its steps wait for. */
 void uvm__boot_on_contact(uvm_vm *vm);

@@ -55,9 +55,10 @@ static void wait_for_ever(void) {
 }
 
 int main(int argc, char **argv) {
-    static const char version[] = "{\"Result\":0,\"ActivityId\":\"00000000-0000-0000-0000-"
-                                  "000000000000\",\"Version\":5,\"Capabilities\":{"
-                                  "\"RuntimeOsType\":\"Linux\",\"GuestDefinedCapabilities\":{}}}";
+#define AGREED(version)                                                                            \
+    "{\"Result\":0,\"ActivityId\":\"00000000-0000-0000-0000-000000000000\",\"Version\":" version   \
+    ",\"Capabilities\":{\"RuntimeOsType\":\"Linux\",\"GuestDefinedCapabilities\":{}}}"
+    static const char version[] = AGREED("5"), right[] = AGREED("4");
     const char *how = argc > 1 ? argv[1] : "";
     if (!in_a_guest()) {
         fprintf(stderr, "liar: not in a guest of ours\n");
@@ -74,6 +75,8 @@ int main(int argc, char **argv) {
         (void)!write(fd, noise, sizeof noise);
     } else if (strcmp(how, "version") == 0) {
         answer(fd, (uint32_t)(16 + strlen(version)), version);
+    } else if (strcmp(how, "deaf") == 0) {
+        answer(fd, (uint32_t)(16 + strlen(right)), right);
     } else if (strcmp(how, "huge") == 0) {
         answer(fd, UINT32_MAX, "{");
     } else if (strcmp(how, "hangup") == 0) {

@@ -269,6 +269,50 @@ static void test_vmm_killed_while_running(void **state) {
     command_free(&c);
 }
 
+/* ---- guests that stand still ------------------------------------------------------------------ */
+
+/* Two heartbeats of 5 s, one that had just been answered, 3 s for a better reason, and the ways there. */
+#define HUNG_MS 30000
+
+static void expect_hung(struct command *c, int status) {
+    assert_int_equal(command_end(c, HUNG_MS), status);
+    expect_err(c,
+               "demo: the guest's agent was lost: the agent did not answer 2 heartbeats in 10 s");
+    command_free(c);
+    expect_nobody_left(1000);
+}
+
+static void test_vmm_stopped(void **state) {
+    struct command c;
+    char line[4] = "";
+    (void)state;
+    boot_start(&c, NULL, LIST("--name", "demo", "--", "sh", "-c", "echo up; sleep 1000"));
+    assert_int_equal(read(c.out, line, 3), 3);
+    pid_t vmm = await_vmm(1000);
+    assert_true(vmm > 0);
+    assert_int_equal(kill(vmm, SIGSTOP), 0);
+    expect_hung(&c, 125);
+}
+
+static void test_agent_stopped(void **state) {
+    struct command c;
+    (void)state;
+    boot_start(&c, NULL,
+               LIST("--name", "demo", "--", "sh", "-c", "kill -STOP $PPID; exec sleep 1000"));
+    expect_hung(&c, 125);
+}
+
+/* It agreed, and that was all. */
+static void test_agent_deaf(void **state) {
+    struct command c;
+    char path[128];
+    (void)state;
+    kit_document(kit.liar, "/bin/vsockexec -e 109 /bin/liar deaf", path);
+    boot_start(&c, NULL, LIST("--name", "demo", "--document", path));
+    expect_hung(&c, 1);
+    kit_forget(path);
+}
+
 /* ---- guests that end while they run ----------------------------------------------------------- */
 
 static void test_guest_ends(void **state) {
@@ -375,6 +419,9 @@ int main(int argc, char **argv) {
         CASE(test_agent_lies),
         CASE(test_vmm_killed_at_each_step),
         CASE(test_vmm_killed_while_running),
+        CASE(test_vmm_stopped),
+        CASE(test_agent_stopped),
+        CASE(test_agent_deaf),
         CASE(test_guest_ends),
         CASE(test_interrupted_at_any_moment),
         CASE(test_stubborn_command),

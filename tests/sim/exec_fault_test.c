@@ -88,7 +88,7 @@ static uint32_t given_up(const struct flow_trial *like) {
         t.signal_codes = 0;
         t.cut_ms = UVM__UNDO_MS + 10;
         t.kills_vm = true;
-        t.rest_ms = LATE_MS + 10000;
+        t.rest_ms = like->limit_ms + 10000; /* what waits for an answer has given up, too */
         flow_run(&t);
     }
     return runs;

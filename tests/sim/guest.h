@@ -74,17 +74,21 @@ const char *guest_conduct_text(enum guest_conduct conduct);
 const char *guest_stage_text(enum guest_stage stage);
 const char *guest_end_text(enum guest_end end);
 
+#define GUEST_BEATS 8u /* whose answers a script decides; those after them come at once */
+#define GUEST_BEAT_LOST UINT32_MAX /* never answered */
+
 struct guest_script {
     enum guest_conduct conduct;
     enum guest_stage end_at; /* with `end` other than NONE */
     enum guest_end end;
     struct wire_plan wire;
-    bool wired;            /* with a wire also while its plan says nothing, which may change */
-    uint32_t step_ms;      /* before each step of the boot and each answer */
-    uint32_t late_ms;      /* of AGENT_LATE */
-    bool plain_agent;      /* grants no process control, as the reference */
-    bool ignores_shutdown; /* hears it and goes on */
-    bool refuses_shutdown; /* answers it with an error */
+    bool wired;       /* with a wire also while its plan says nothing, which may change */
+    uint32_t step_ms; /* before each step of the boot and each answer */
+    uint32_t late_ms; /* of AGENT_LATE */
+    uint32_t beat_ms[GUEST_BEATS]; /* from heartbeat to answer */
+    bool plain_agent;              /* grants no process control, as the reference */
+    bool ignores_shutdown;         /* hears it and goes on */
+    bool refuses_shutdown;         /* answers it with an error */
 };
 
 /* What the guests of one world did; the ledger of what the engine must not have lost. */
@@ -98,7 +102,7 @@ struct guest_seen {
     uint32_t bridge_dials, bridge_refused, second_refused, stray_accepted;
     uint32_t executes, processes; /* asked for; alive now */
     uint32_t processes_killed;    /* by a signal of the host */
-    uint32_t waits, shutdowns;
+    uint32_t waits, shutdowns, beats;
     bool ended_as_told;
 };
 

@@ -478,10 +478,21 @@ static void handle_shutdown(struct uvm__server *s, struct uvm__server_request *r
     uvm__deadline_set(g->engine, &h->timeout, soon(g));
 }
 
+static void answer_properties(struct held *h) {
+    reply_failure(h->r, UVM__HR_FAIL, "not of the utility VM");
+    free_held(h);
+}
+
+/* The engine asks for nothing of this but its heartbeats. */
 static void handle_properties(struct uvm__server *s, struct uvm__server_request *r, void *arg) {
+    struct guest *g = arg;
     (void)s;
-    (void)arg;
-    reply_failure(r, UVM__HR_FAIL, "not of the utility VM");
+    uint32_t n = g->seen->beats++;
+    uint32_t ms = n < GUEST_BEATS ? g->script->beat_ms[n] : 0;
+    struct held *h = hold(g, r, answer_properties);
+    if (!g->frozen && ms != GUEST_BEAT_LOST) {
+        uvm__deadline_set(g->engine, &h->timeout, uvm__now_ms(g->engine) + ms);
+    }
 }
 
 static void handle_stacks(struct uvm__server *s, struct uvm__server_request *r, void *arg) {

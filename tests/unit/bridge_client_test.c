@@ -621,15 +621,22 @@ static void exits_are_notified_once(void **state) {
 static void too_many_calls_are_refused_in_words(void **state) {
     (void)state;
     static struct outcome o[UVM__RPC_PENDING_MAX + 1];
+    struct outcome beat = {0};
     memset(o, 0, sizeof o);
     open_negotiated(0, GRANT_BODY);
     for (unsigned i = 0; i <= UVM__RPC_PENDING_MAX; i++) {
-        assert_int_equal(uvm__bridge_heartbeat(f.bridge, NULL, on_done, &o[i], NULL), 0);
+        assert_int_equal(uvm__bridge_get_properties(f.bridge, NULL, "", NULL, on_done, &o[i], NULL),
+                         0);
     }
     peer_run(&f.peer);
     assert_int_equal(o[UVM__RPC_PENDING_MAX].code, UVM_E_LIMIT);
     assert_non_null(strstr(o[UVM__RPC_PENDING_MAX].message, "1024"));
     assert_int_equal(uvm__bridge_pending(f.bridge), UVM__RPC_PENDING_MAX);
+    /* Whether the guest lives can be asked all the same. */
+    assert_int_equal(uvm__bridge_heartbeat(f.bridge, NULL, on_done, &beat, NULL), 0);
+    peer_run(&f.peer);
+    assert_int_equal(beat.done, 0);
+    assert_int_equal(uvm__bridge_pending(f.bridge), UVM__RPC_PENDING_MAX + 1);
     for (unsigned i = 0; i < UVM__RPC_PENDING_MAX; i++) {
         receive(0x10100901, i + 1);
         peer_send(&f.peer, 0x20100901, i + 1, OK_BODY);
@@ -639,6 +646,13 @@ static void too_many_calls_are_refused_in_words(void **state) {
         assert_int_equal(o[i].done, 1);
         assert_int_equal(o[i].code, UVM_OK);
     }
+    /* Nor is there a limit to how long it may take: who asked judges that. */
+    peer_advance(&f.peer, 2ull * UVM__RPC_MS);
+    assert_int_equal(f.lost, 0);
+    receive(0x10100901, UVM__RPC_PENDING_MAX + 1);
+    answer(0x20100901, UVM__RPC_PENDING_MAX + 1, OK_BODY);
+    assert_int_equal(beat.code, UVM_OK);
+    assert_int_equal(beat.done, 1);
     close_bridge();
 }
 
