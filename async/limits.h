@@ -39,7 +39,7 @@
 #define UVM__JSON_DEPTH_MAX 64u
 #define UVM__JSON_NODES_MAX 65536u
 #define UVM__JSON_NODES_MIN 4096u
-#define UVM__JSON_BYTES_PER_NODE 8u
+#define UVM__JSON_BYTES_PER_NODE 4u
 #define UVM__DOCUMENT_BYTES_MAX (1u << 20)
 #define UVM__QMP_LINE_BYTES_MAX (1u << 20)
 #define UVM__CONSOLE_TAIL_BYTES 16384u     /* kept of the guest's console */

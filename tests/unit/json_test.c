@@ -353,7 +353,7 @@ static void values_are_bounded_by_the_text_and_in_all(void **unused) {
     static const struct {
         size_t bytes, values;
     } rows[] = {
-        {16384, UVM__JSON_NODES_MIN + 16384 / UVM__JSON_BYTES_PER_NODE},
+        {32768, UVM__JSON_NODES_MIN + 32768 / UVM__JSON_BYTES_PER_NODE},
         {65536, UVM__JSON_NODES_MIN + 65536 / UVM__JSON_BYTES_PER_NODE},
         {1u << 20, UVM__JSON_NODES_MAX},
         {16u << 20, UVM__JSON_NODES_MAX},
@@ -372,6 +372,22 @@ static void values_are_bounded_by_the_text_and_in_all(void **unused) {
                     "exceeded max number of values");
         free(text);
     }
+}
+
+/* The densest of what people really send: a command with nothing but words of one letter. */
+static void a_list_of_short_words_is_read_however_long(void **unused) {
+    (void)unused;
+    enum { WORDS = 32000 };
+    char *text = malloc(WORDS * 4 + 2);
+    assert_non_null(text);
+    for (size_t i = 0; i < WORDS; i++) {
+        memcpy(text + i * 4, i == 0 ? "[\"a\"" : ",\"a\"", 4);
+    }
+    memcpy(text + (size_t)WORDS * 4, "]", 2);
+    cJSON *tree = read_ok(UVM__JSON_STRICT, text);
+    assert_int_equal(cJSON_GetArraySize(tree), WORDS);
+    cJSON_Delete(tree);
+    free(text);
 }
 
 static void strict_mode_refuses_duplicates(void **unused) {
@@ -630,6 +646,7 @@ int main(void) {
         cmocka_unit_test(a_nul_is_refused_however_it_comes),
         cmocka_unit_test(depth_is_bounded),
         cmocka_unit_test(values_are_bounded_by_the_text_and_in_all),
+        cmocka_unit_test(a_list_of_short_words_is_read_however_long),
         cmocka_unit_test(strict_mode_refuses_duplicates),
         cmocka_unit_test(duplicates_are_found_among_many),
         cmocka_unit_test(every_beginning_of_an_object_is_incomplete),
