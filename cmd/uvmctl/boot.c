@@ -76,7 +76,7 @@ static const struct option_row rows[OPT_MAX + 1] = {
     [OPT_PARALLEL] = {"parallel", 0, "M", "M at a time (1)"},
     [OPT_MEASURE] = {"measure", 0, NULL, "print a table of the times"},
     [OPT_TIMEOUT] = {"timeout", 0, "DUR", "give up after 500ms, 30s, 2m"},
-    [OPT_VERBOSE] = {"verbose", 'v', NULL, "say what happens; twice: in detail"},
+    [OPT_VERBOSE] = {"verbose", 'v', NULL, "say what happens; twice, thrice: in detail"},
     [OPT_MAX] = {NULL, 0, NULL, NULL},
 };
 
@@ -135,7 +135,8 @@ static bool add_env(struct boot_args *b, const char *value) {
         return false;
     }
     if (value[0] == 0 || value[0] == '=') {
-        return bad_value(OPT_ENV, value, "K=V");
+        out_usage("boot: --env: it is not K=V"); /* what a command is told is not repeated */
+        return false;
     }
     if (strchr(value, '=') == NULL) {
         const char *ours = getenv(value);
@@ -336,7 +337,7 @@ static void complete(struct boot_args *b) {
     }
     b->run.env = b->env;
     b->run.vm.annotations = b->annotations_count == 0 ? NULL : b->annotations;
-    b->run.vm.log_level = b->verbose >= 2 ? "debug" : NULL;
+    b->run.vm.log_level = b->verbose >= 3 ? "trace" : b->verbose == 2 ? "debug" : NULL;
     b->run.output = b->json ? RUN_CAPTURE : RUN_RELAY;
 }
 

@@ -65,7 +65,8 @@ static bool on_option(struct reach *r, const struct option_row *row, const char 
         break;
     }
     if (x->env_count == ENV_MAX || value[0] == 0 || value[0] == '=') {
-        out_usage("exec: --env: \"%s\" is not K=V, or there are more than %u", value, ENV_MAX);
+        /* without the value: what a command is told is nobody else's business */
+        out_usage("exec: --env: it is not K=V, or there are more than %u", ENV_MAX);
         return false;
     }
     x->env[x->env_count++] = value;
