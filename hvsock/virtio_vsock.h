@@ -53,7 +53,9 @@ struct uvm__virtio_vsock {
 
     struct uvm__list conns;   /* uvm__vsock_conn.link: every object */
     struct uvm__list control; /* uvm__vsock_conn.send_link: owes the guest a packet without data */
-    struct uvm__list data; /* likewise: has data that the guest has room for; served round robin */
+    struct uvm__list data; /* likewise: has data that the guest has room for; in turn, a run each */
+    struct uvm__vsock_conn *runner; /* whose data went last; NULL: it has gone */
+    uint32_t run;                   /* packets of its data since another's */
     struct uvm__vsock_conn *buckets[UVM__VSOCK_BUCKETS];
     uint32_t hash_seed;
     uint32_t next_port;    /* of the host, for dialling */

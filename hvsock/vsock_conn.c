@@ -18,6 +18,7 @@
 
 #define STARVED_MS_MIN 100u
 #define STARVED_DOUBLINGS_MAX 5u
+#define RUN_PACKETS 16u /* of data in a row: the guest wakes a reader once for them, not for each */
 
 static const struct uvm__stream_ops conn_ops;
 
@@ -150,6 +151,7 @@ void uvm__vsock_conn_gone(struct uvm__vsock_conn *c, int dial_code) {
         timer_clear(c);
         uvm__fifo_clear(&c->out);
         uvm__list_remove(&c->send_link);
+        c->v->runner = c->v->runner == c ? NULL : c->v->runner;
         uvm__virtio_vsock_unlink(c->v, c);
         tell_end(c, dial_code);
     }
@@ -244,7 +246,11 @@ void uvm__vsock_conn_update(struct uvm__vsock_conn *c) {
         uvm__list_append(&c->v->control, &c->send_link);
         uvm__virtio_vsock_wake(c->v);
     } else if (can_send(c)) {
-        uvm__list_append(&c->v->data, &c->send_link);
+        if (c->v->runner == c && c->v->run < RUN_PACKETS) {
+            uvm__list_prepend(&c->v->data, &c->send_link);
+        } else {
+            uvm__list_append(&c->v->data, &c->send_link);
+        }
         uvm__virtio_vsock_wake(c->v);
     }
 }
@@ -288,6 +294,8 @@ static uint32_t send_data(struct uvm__vsock_conn *c, struct uvm__vq_cursor *to, 
     }
     UVM_ASSERT(done == bytes && bytes > 0);
     uvm__vsock_credit_sent(&c->credit, (uint32_t)bytes);
+    c->v->run = c->v->runner == c ? c->v->run + 1 : 1;
+    c->v->runner = c;
     if (c->handle && c->out.len <= UVM__VSOCK_OUT_BYTES / 2) {
         uvm__stream_raise(&c->stream, UVM__STREAM_WRITABLE);
     }
