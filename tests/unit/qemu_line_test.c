@@ -10,7 +10,8 @@
 
 #define TCG                                                                                        \
     " cryptomgr.notests "                                                                          \
-    "initcall_blacklist=crypto_kdf108_init,init_kprobe_trace,load_system_certificate_list"
+    "initcall_blacklist=crypto_kdf108_init,init_kprobe_trace,load_system_certificate_list "        \
+    "preempt=none"
 
 static const struct row {
     const char *line;
@@ -36,6 +37,10 @@ static const struct row {
     {"initcall_blacklist=,", false, "console=ttyS0"},
     {"cryptomgr.notests", true,
      "cryptomgr.notests console=ttyS0 "
+     "initcall_blacklist=crypto_kdf108_init,init_kprobe_trace,load_system_certificate_list "
+     "preempt=none"},
+    {"preempt=full", true,
+     "preempt=full console=ttyS0 cryptomgr.notests "
      "initcall_blacklist=crypto_kdf108_init,init_kprobe_trace,load_system_certificate_list"},
     {"dm-mod.create=\"a pci=off -- b\" pci=off", false,
      "dm-mod.create=\"a pci=off -- b\" console=ttyS0"},
