@@ -5,7 +5,8 @@
 Boots: PAIRS (default 20) times in turn, the engine to "negotiated"; the VMM by hand with the same argv
 without the vsock device to the agent's first line; and to the one line of a one-file static init. What is
 compared is the VMM's CPU time (user + system), since wall clocks of a shared machine are noisy.
-Inside: one VM, whose VMM also gets a user-mode NIC and a virtio-serial port; streams run in turn.
+Inside: one VM. Streams: one VM, whose VMM also gets a user-mode NIC and virtio-serial ports; each way over
+each carrier in turn, ROUNDS (default 5) times.
 """
 import json
 import os
@@ -31,12 +32,16 @@ class Table:
     def __init__(self):
         self.failed = 0
 
-    def row(self, what, value, against="", ratio=None, limit=None, limit_text=""):
+    def row(self, what, value, against="", ratio=None, limit=None, limit_text="", least=None):
         verdict = ""
         if limit is not None:
             ok = (ratio if ratio is not None else value[0]) <= limit
             verdict = "ok" if ok else "OVER"
             self.failed += not ok
+        if least is not None:
+            limit_text = ">= %s" % least
+            verdict = "ok" if ratio >= least else "UNDER"
+            self.failed += ratio < least
         shown = value if isinstance(value, str) else value[1]
         ratio_text = "" if ratio is None else "%.2f" % ratio
         print("%-44s %14s  %-34s %6s  %-14s %s" % (what, shown, against, ratio_text, limit_text, verdict))
@@ -154,11 +159,11 @@ def boots(table):
 # ---- inside ---------------------------------------------------------------------------------------
 
 ZEROES = bytes(65536)
-STREAM = 128 << 20
+STREAM = 32 << 20  # of each stream; the same in stream_bench.c
 
 
 def serve(connection):
-    """A peer that sends begins with one byte ("begin": it wants to receive) or with data."""
+    """Who gets one byte sends STREAM bytes, who gets more confirms all of them by a byte."""
     try:
         while True:
             data = connection.recv(1 << 18)
@@ -189,27 +194,55 @@ def accept_for_ever(listener):
         threading.Thread(target=serve, args=(connection,), daemon=True).start()
 
 
-def inside(table, folder):
+def json_lines(argv):
+    """What a program said, one JSON object a line, by name."""
+    out = subprocess.run(argv, stdout=subprocess.PIPE, timeout=900, check=True).stdout
+    found = {}
+    for line in out.decode().splitlines():
+        one = json.loads(line)
+        found.setdefault(one["name"], []).append(one)
+    return found
+
+
+def streams(table, folder):
     tcp = socket.create_server(("127.0.0.1", 0))
     path = os.path.join(folder, "serial")
     serial = socket.socket(socket.AF_UNIX)
     serial.bind(path)
     os.chmod(path, 0o666)
-    serial.listen(1)
+    serial.listen(4)
     for listener in (tcp, serial):
         threading.Thread(target=accept_for_ever, args=(listener,), daemon=True).start()
     wrapper = os.path.join(folder, "vmm")
     with open(wrapper, "w") as f:
-        f.write("#!/bin/sh\nexec %s \"$@\" -netdev user,id=benchnet -device virtio-net-pci,netdev=benchnet,"
-                "romfile= -device virtio-serial-pci,id=benchbus -chardev socket,id=benchport,path=%s "
-                "-device virtserialport,bus=benchbus.0,chardev=benchport,name=bench\n" % (need("VMM"), path))
+        f.write("#!/bin/sh\nexec %s \"$@\" -netdev user,id=benchnet -device virtio-net-pci,netdev=benchnet,romfile= "
+                "-device virtio-serial-pci,id=benchbus" % need("VMM"))
+        for i in range(1, 5):
+            f.write(" -chardev socket,id=bench%d,path=%s -device virtserialport,bus=benchbus.0,chardev=bench%d,"
+                    "name=bench%d,nr=%d" % (i, path, i, i, i))
+        f.write("\n")
     os.chmod(wrapper, 0o755)
-    out = subprocess.run([need("VM_BENCH"), "inside", need("VMLINUX"), need("BENCH_INITRD"), need("LAUNCH"), wrapper,
-                          str(tcp.getsockname()[1]), path], stdout=subprocess.PIPE, timeout=600, check=True).stdout
-    found = {}
-    for line in out.decode().splitlines():
-        one = json.loads(line)
-        found.setdefault(one["name"], []).append(one)
+    rounds = os.environ.get("ROUNDS", "5")
+    found = json_lines([need("STREAM_BENCH"), need("VMLINUX"), need("BENCH_INITRD"), need("LAUNCH"), wrapper,
+                        str(tcp.getsockname()[1]), rounds])
+
+    def value(name):
+        return statistics.median(o["value"] for o in found[name])
+
+    for count, streams_text in (("1", ""), ("4", ", 4 streams")):
+        for way, text in (("guest_to_host", "vsock, guest to host"), ("host_to_guest", "vsock, host to guest")):
+            rate = value("vsock_%s_%s" % (way, count))
+            for peer, name, wanted in (("serial", "virtio-serial", 0.6), ("tcp", "user-mode TCP", 1.5)):
+                other = value("%s_%s_%s" % (peer, way, count))
+                table.row(text + streams_text, "%.0f MiB/s" % rate, "%s: %.0f MiB/s" % (name, other), rate / other,
+                          least=wanted)
+    rate, other = value("vsock_connects"), value("tcp_connects")
+    table.row("vsock, guest connects", "%.0f / s" % rate, "user-mode TCP: %.0f / s" % other, rate / other, least=1.5)
+
+
+def inside(table, folder):
+    found = json_lines([need("VM_BENCH"), "inside", need("VMLINUX"), need("BENCH_INITRD"), need("LAUNCH"),
+                        need("VMM")])
 
     def value(name, key):
         return statistics.median(o[key] for o in found[name])
@@ -220,11 +253,6 @@ def inside(table, folder):
     table.row("  its p99", "%.1f ms" % (value("exec_true", "p99_us") / 1000))
     table.row("RPC, one at a time", "%.2f ms" % (value("rpc_1_deep", "median_us") / 1000))
     table.row("RPC, 32 deep", "%.0f / s" % value("rpc_32_deep", "per_second"))
-    for way, text in (("guest_to_host", "vsock, guest to host"), ("host_to_guest", "vsock, host to guest")):
-        rate = value("vsock_" + way, "mib_per_second")
-        for peer, name in (("serial", "virtio-serial"), ("tcp", "user-mode TCP")):
-            other = value(peer + "_" + way, "mib_per_second")
-            table.row(text, "%.0f MiB/s" % rate, "%s: %.0f MiB/s" % (name, other), rate / other)
     kib = value("agent_rss_anon", "kib")
     table.row("agent idle, RssAnon", (kib, "%.0f KiB" % kib), "", None, 1024, "<= 1 MiB")
 
@@ -264,17 +292,19 @@ def main():
     print("machine: %s, %d cores, Linux %s; %s" % (model.group(1) if model else "?", os.cpu_count(),
                                                    os.uname().release, vmm))
     print("method: see tests/bench/bench.py; medians, references run in turn in the same minutes\n")
-    only = os.environ.get("ONLY", "boots inside sizes").split()
+    only = os.environ.get("ONLY", "boots inside streams sizes").split()
     with tempfile.TemporaryDirectory(prefix="uvm-bench.") as folder:
         os.chmod(folder, 0o755)
         if "sizes" in only:
             sizes(table, folder)
         if "inside" in only:
             inside(table, folder)
+        if "streams" in only:
+            streams(table, folder)
         if "boots" in only:
             boots(table)
     if table.failed:
-        print("\n%d over their limit" % table.failed)
+        print("\n%d miss what is wanted" % table.failed)
     return 1 if table.failed else 0
 
 

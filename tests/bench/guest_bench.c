@@ -2,13 +2,14 @@
  * guest_bench.c — what the benches run inside the guest: the floor that the engine is measured against.
  *
  *   forkexec COUNT PROG        COUNT times fork, exec PROG, wait; prints the median in microseconds
- *   send CHANNEL BYTES         writes BYTES to the channel in 64 KiB blocks; prints the milliseconds
- *   recv CHANNEL BYTES         reads BYTES from the channel; prints the milliseconds
- *   echo CHANNEL COUNT         COUNT times one byte out and back; prints the median in microseconds
+ *   send CHANNEL BYTES [N]     writes BYTES in 64 KiB blocks and waits for a byte that confirms them, on
+ *                              N channels at once (1); prints the milliseconds until all have ended
+ *   recv CHANNEL BYTES [N]     asks for BYTES by one byte, and reads them; likewise
+ *   connect CHANNEL COUNT      opens and closes the channel; prints the milliseconds
  *   rss PID                    prints RssAnon of the process in KiB
  *   rss-of NAME                the same for the first process whose argv[0] ends with NAME
- * CHANNEL: fd:N (a stdio stream: under the agent a vsock connection), tcp:PORT (to 10.0.2.2),
- * file:PATH (a virtio-serial port).
+ * CHANNEL: vsock:PORT (to the host), tcp:PORT (to 10.0.2.2), file:PATH (virtio-serial ports, PATH1 to
+ * PATHN).
  * Plain blocking C; prints one line; exits 1 with a message when anything fails.
  */
 #include <arpa/inet.h>
@@ -24,6 +25,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <linux/vm_sockets.h>
 
 enum { BLOCK = 65536 };
 static unsigned char block[BLOCK];
@@ -50,7 +53,8 @@ static void print_median(uint64_t *us, size_t count) {
     printf("%llu\n", (unsigned long long)us[count / 2]);
 }
 
-static int open_channel(const char *channel) {
+/* `nth`: of several at once, from 1. */
+static int open_channel(const char *channel, unsigned nth) {
     const char *arg = strchr(channel, ':');
     if (arg == NULL) {
         errno = EINVAL;
@@ -59,9 +63,12 @@ static int open_channel(const char *channel) {
     arg++;
     int fd = -1;
     int rc = -1;
-    if (strncmp(channel, "fd:", 3) == 0) {
-        fd = (int)strtol(arg, NULL, 0);
-        rc = fcntl(fd, F_GETFD);
+    if (strncmp(channel, "vsock:", 6) == 0) {
+        struct sockaddr_vm to = {.svm_family = AF_VSOCK,
+                                 .svm_cid = VMADDR_CID_HOST,
+                                 .svm_port = (unsigned)strtoul(arg, NULL, 0)};
+        fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        rc = fd < 0 ? -1 : connect(fd, (struct sockaddr *)&to, sizeof to);
     } else if (strncmp(channel, "tcp:", 4) == 0) {
         struct sockaddr_in to = {.sin_family = AF_INET,
                                  .sin_port = htons((uint16_t)strtoul(arg, NULL, 0))};
@@ -69,7 +76,9 @@ static int open_channel(const char *channel) {
         fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         rc = fd < 0 ? -1 : connect(fd, (struct sockaddr *)&to, sizeof to);
     } else if (strncmp(channel, "file:", 5) == 0) {
-        fd = open(arg, O_RDWR | O_CLOEXEC);
+        char path[64];
+        snprintf(path, sizeof path, "%s%u", arg, nth);
+        fd = open(path, O_RDWR | O_CLOEXEC);
         rc = fd < 0 ? -1 : 0;
     }
     if (rc < 0) {
@@ -97,55 +106,54 @@ static size_t read_some(int fd, size_t bytes) {
     return (size_t)n;
 }
 
-/* stderr: stdout may be the channel. */
 static void print_ms(uint64_t start_us) {
-    fprintf(stderr, "%llu\n", (unsigned long long)(now_us() - start_us) / 1000);
+    printf("%llu\n", (unsigned long long)(now_us() - start_us) / 1000);
 }
 
-/* A channel that has another way back confirms the end by a byte: what was sent has arrived. */
-static bool two_way(const char *channel) {
-    return strncmp(channel, "fd:", 3) != 0;
-}
-
-static void run_send(const char *channel, uint64_t bytes) {
-    int fd = open_channel(channel);
-    uint64_t start = now_us();
+static void send_all(int fd, uint64_t bytes) {
     while (bytes > 0) {
         size_t n = bytes < BLOCK ? (size_t)bytes : BLOCK;
         write_all(fd, block, n);
         bytes -= n;
     }
-    if (two_way(channel)) {
-        read_some(fd, 1);
-    }
-    print_ms(start);
+    read_some(fd, 1); /* all has arrived */
 }
 
-static void run_recv(const char *channel, uint64_t bytes) {
-    int fd = open_channel(channel);
-    if (two_way(channel)) {
-        write_all(fd, block, 1); /* begin */
-    }
-    uint64_t start = now_us();
+static void recv_all(int fd, uint64_t bytes) {
+    write_all(fd, block, 1); /* begin */
     while (bytes > 0) {
         bytes -= read_some(fd, bytes < BLOCK ? (size_t)bytes : BLOCK);
     }
+}
+
+static void run_streams(void (*run)(int fd, uint64_t bytes), const char *channel, uint64_t bytes,
+                        unsigned streams) {
+    uint64_t start = now_us();
+    for (unsigned i = 1; i <= streams; i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            run(open_channel(channel, i), bytes);
+            _exit(0);
+        }
+        if (pid < 0) {
+            fail("fork");
+        }
+    }
+    for (unsigned i = 0; i < streams; i++) {
+        int status = 0;
+        if (wait(&status) < 0 || status != 0) {
+            fail(channel);
+        }
+    }
     print_ms(start);
 }
 
-static void run_echo(const char *channel, size_t count) {
-    int fd = open_channel(channel);
-    uint64_t *us = calloc(count, sizeof us[0]);
-    if (us == NULL) {
-        fail("memory");
-    }
+static void run_connect(const char *channel, size_t count) {
+    uint64_t start = now_us();
     for (size_t i = 0; i < count; i++) {
-        uint64_t start = now_us();
-        write_all(fd, block, 1);
-        read_some(fd, 1);
-        us[i] = now_us() - start;
+        close(open_channel(channel, 1));
     }
-    print_median(us, count);
+    print_ms(start);
 }
 
 static void run_forkexec(size_t count, const char *prog) {
@@ -215,23 +223,22 @@ static void run_rss_of(const char *name) {
 
 int main(int argc, char **argv) {
     const char *verb = argc > 1 ? argv[1] : "";
+    unsigned streams = argc > 4 ? (unsigned)strtoul(argv[4], NULL, 0) : 1;
     if (strcmp(verb, "rss") == 0 && argc == 3) {
         printf("%ld\n", rss_anon_kib(argv[2]));
     } else if (strcmp(verb, "rss-of") == 0 && argc == 3) {
         run_rss_of(argv[2]);
-    } else if (argc != 4) {
-        fprintf(stderr, "usage: guest_bench forkexec|send|recv|echo … (see the source)\n");
-        return 2;
-    } else if (strcmp(verb, "forkexec") == 0) {
+    } else if (strcmp(verb, "forkexec") == 0 && argc == 4) {
         run_forkexec(strtoul(argv[2], NULL, 0), argv[3]);
-    } else if (strcmp(verb, "send") == 0) {
-        run_send(argv[2], strtoull(argv[3], NULL, 0));
-    } else if (strcmp(verb, "recv") == 0) {
-        run_recv(argv[2], strtoull(argv[3], NULL, 0));
-    } else if (strcmp(verb, "echo") == 0) {
-        run_echo(argv[2], strtoul(argv[3], NULL, 0));
+    } else if (strcmp(verb, "send") == 0 && argc >= 4) {
+        run_streams(send_all, argv[2], strtoull(argv[3], NULL, 0), streams);
+    } else if (strcmp(verb, "recv") == 0 && argc >= 4) {
+        run_streams(recv_all, argv[2], strtoull(argv[3], NULL, 0), streams);
+    } else if (strcmp(verb, "connect") == 0 && argc == 4) {
+        run_connect(argv[2], strtoul(argv[3], NULL, 0));
     } else {
-        fprintf(stderr, "guest_bench: no verb '%s'\n", verb);
+        fprintf(stderr, "usage: guest_bench forkexec|send|recv|connect|rss|rss-of … (see the "
+                        "source)\n");
         return 2;
     }
     return 0;
