@@ -73,6 +73,11 @@ static bool terminal_line(int fd) {
     return tcgetattr(fd, &t) == 0 && ioctl(fd, TIOCGPTN, &number) != 0;
 }
 
+/* Of a call that makes a descriptor. */
+static int open_failed(void) {
+    return errno == EMFILE || errno == ENFILE ? -UVM_E_LIMIT : -UVM_E_IO;
+}
+
 /* Fills kind and fd. */
 static int adopt(struct uvm__fdio *f, int fd) {
     struct stat st;
@@ -89,7 +94,7 @@ static int adopt(struct uvm__fdio *f, int fd) {
     }
     f->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (f->fd < 0) {
-        return -UVM_E_IO;
+        return open_failed();
     }
     bool never_waits = S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode);
     f->kind = S_ISSOCK(st.st_mode) ? SOCKET : never_waits ? ALWAYS : FOREIGN;
@@ -103,7 +108,7 @@ static void on_again(struct uvm__deadline *d);
 static int watch(struct uvm__fdio *f) {
     f->events = epoll_create1(EPOLL_CLOEXEC);
     if (f->events < 0) {
-        return -UVM_E_IO;
+        return open_failed();
     }
     struct epoll_event ev = {.events = f->direction == UVM__FDIO_READ ? EPOLLIN : EPOLLOUT};
     if (epoll_ctl(f->events, EPOLL_CTL_ADD, f->fd, &ev) != 0) {

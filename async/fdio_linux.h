@@ -22,7 +22,8 @@ struct uvm__fdio;
 enum uvm__fdio_direction { UVM__FDIO_READ, UVM__FDIO_WRITE };
 typedef void (*uvm__fdio_fn)(struct uvm__fdio *f, void *arg);
 
-/* -UVM_E_INVAL: not a descriptor, or not open in that direction; -UVM_E_IO, -UVM_E_NOMEM;
+/* -UVM_E_INVAL: not a descriptor, or not open in that direction; -UVM_E_LIMIT: no descriptor is left for
+ * it; -UVM_E_IO, -UVM_E_NOMEM;
  * -UVM_E_UNSUPPORTED on an engine without a loop. */
 int uvm__fdio_open(uvm_engine *e, int fd, enum uvm__fdio_direction direction, uvm__fdio_fn on_ready,
                    void *arg, struct uvm__fdio **ret);

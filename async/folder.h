@@ -36,6 +36,9 @@ int uvm__folder_sweep(uvm_engine *e, int parent, const char *name, struct uvm__f
 
 /* Opens `name` below `parent`, to read what is in it. -UVM_E_NOTFOUND, -UVM_E_HOST (not ours), -UVM_E_IO. */
 int uvm__folder_enter(int parent, const char *name, int *ret_fd, struct uvm__fail *f);
+/* Whether somebody holds the lock of `name` below `parent`. (It is tried for a moment: an owner's lock is
+ * never taken away, but a sweep or a claim in that moment may see a living owner where there is none.) */
+bool uvm__folder_lives(int parent, const char *name);
 /* Calls `fn` with each name in the folder but `.` and `..`, until it returns false. */
 int uvm__folder_list(int fd, bool (*fn)(const char *name, void *arg), void *arg,
                      struct uvm__fail *f);

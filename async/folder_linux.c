@@ -95,6 +95,11 @@ int uvm__folder_enter(int parent, const char *name, int *ret_fd, struct uvm__fai
     return rc;
 }
 
+bool uvm__folder_lives(int parent, const char *name) {
+    UVM_CLEANUP_FD int fd = openat(parent, name, OPEN_FLAGS);
+    return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
 int uvm__folder_list(int fd, bool (*fn)(const char *name, void *arg), void *arg,
                      struct uvm__fail *f) {
     int own = openat(fd, ".", OPEN_FLAGS);

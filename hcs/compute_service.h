@@ -8,6 +8,7 @@
  */
 #pragma once
 #include "async/saga.h"
+#include "hcs/admission.h"
 #include "hvsock/hvsock.h"
 
 struct uvm__hcs;
@@ -85,6 +86,8 @@ struct uvm__hcs_ops {
     /* NULL: the service cannot change a running system. See uvm__hcs_modify(). */
     int (*modify)(struct uvm__hcs_system *s, const struct uvm__hcs_modify_params *params,
                   uvm_scope *scope, uvm_done_fn on_done, void *arg, uvm_op **ret_op);
+    /* What the host has for VMs now: quick and synchronous. NULL: without end. */
+    void (*capacity)(struct uvm__hcs *h, struct uvm__hcs_capacity *ret);
     /* Properties as JSON text (fields: hcsshim's schema1.go), valid until the system is closed or
      * asked again. */
     const char *(*properties)(struct uvm__hcs_system *s);
@@ -97,6 +100,7 @@ struct uvm__hcs_ops {
 struct uvm__hcs {
     const struct uvm__hcs_ops *ops;
     uvm_engine *engine;
+    struct uvm__admission admission;
 };
 
 struct uvm__hcs_system {

@@ -126,8 +126,14 @@ static void create_run(uvm_op *op, void *state) {
                                        .on_event = uvm__vm_on_event,
                                        .arg = vm,
                                        .cgroup = vm->options.cgroup};
+    struct uvm__fail f = {0};
     drop_child(b);
-    int rc = uvm__hcs_create(vm->service, &p, uvm__op_scope(op), on_created, b, &b->child);
+    int rc = uvm__vm_admit(vm, &f);
+    if (rc < 0) {
+        end_step(b, uvm__fail_error(vm->engine, rc, &f));
+        return;
+    }
+    rc = uvm__hcs_create(vm->service, &p, uvm__op_scope(op), on_created, b, &b->child);
     if (rc < 0) {
         end_step(b, uvm__fail_error(vm->engine, rc, NULL));
     }
@@ -286,6 +292,7 @@ static uvm_error *outcome(struct uvm__vm_op *o, const uvm_error *err) {
     bool undone = uvm_error_code(err) != UVM_E_UNDO;
     next_state(vm, undone ? UVM__EV_UNBOOTED : UVM__EV_UNDO_FAILED);
     if (undone) {
+        uvm__vm_dismiss(vm);
         forget(vm);
     }
     return said;

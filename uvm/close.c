@@ -30,6 +30,7 @@ static void finish(uvm_vm *vm) {
     vm->on_closed = NULL;
     UVM_ASSERT(uvm__list_empty(&vm->exit_waiters));
     uvm__deadline_clear(vm->engine, &vm->close_again);
+    uvm__vm_dismiss(vm);
     uvm_scope_unref(&vm->scope);
     uvm_scope_unref(&vm->undo_root);
     uvm__vm_unref(vm);

@@ -158,7 +158,9 @@ static int write_about(uvm_control *c, struct uvm__fail *f) {
     bool ok = o != NULL && cJSON_AddStringToObject(o, "id", c->vm->options.id) != NULL &&
               cJSON_AddStringToObject(o, "name", c->vm->options.name) != NULL &&
               uvm__json_add_u64(o, "owner_pid", c->owner_pid) != NULL &&
-              uvm__json_add_u64(o, "started_ms", c->started_ms) != NULL;
+              uvm__json_add_u64(o, "started_ms", c->started_ms) != NULL &&
+              uvm__json_add_u64(o, "memory_mb", c->vm->options.memory_mb) != NULL &&
+              uvm__json_add_u64(o, "ledger", uvm__vm_ledger(c->vm)) != NULL;
     char *text = ok ? uvm__json_print(c->engine, o, &bytes) : NULL;
     cJSON_Delete(o);
     int rc = text == NULL ? -UVM_E_NOMEM

@@ -19,7 +19,9 @@ extern "C" {
 
 #define UVM_CONTROL_VERSION 1u            /* of the protocol */
 #define UVM_CONTROL_SOCKET "control.sock" /* in the VM's folder */
-#define UVM_CONTROL_ABOUT "vm.json"       /* {"id","name","owner_pid","started_ms"} */
+#define UVM_CONTROL_ABOUT                                                                          \
+    "vm.json" /* {"id","name","owner_pid","started_ms",
+                                           * "memory_mb","ledger"} */
 
 typedef struct uvm_control uvm_control;
 

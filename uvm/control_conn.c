@@ -372,6 +372,12 @@ static void on_readable(struct uvm__sock *s, void *arg) {
     if (n == -UVM_E_AGAIN) {
         return;
     }
+    if (n == -UVM_E_PROTOCOL) {
+        break_off(conn, "null", RPC_REQUEST,
+                  "descriptors came that could not be taken: too many, or the owner may open no "
+                  "more files (ulimit -n)");
+        return;
+    }
     if (n <= 0) {
         uvm__control_conn_doom(conn);
         return;

@@ -207,6 +207,11 @@ static int start(struct control_call *call, struct uvm_exec_params *x, size_t fd
         uvm__free(conn->engine, p);
         return rc == -UVM_E_INVAL
                    ? uvm__fail(f, UVM_E_INVAL, 0, "params: \"argv\" names no program")
+               : rc == -UVM_E_LIMIT
+                   ? uvm__fail(f, UVM_E_LIMIT, 0,
+                               "%s: the words are too many, or its owner may open no more files "
+                               "(ulimit -n)",
+                               vm_of(call)->options.name)
                    : refused(vm_of(call), rc, f);
     }
     p->conn = conn;

@@ -112,8 +112,9 @@ static int copy_stdio(struct exec *x, const struct uvm_exec_params *u) {
         if (u->stdio[i] == UVM_STDIO_FD) {
             x->params.fd[i] = uvm__dup_fd(u->fd[i]);
             if (x->params.fd[i] < 0) {
+                int err = errno;
                 close_fds(x);
-                return -UVM_E_INVAL;
+                return err == EMFILE || err == ENFILE ? -UVM_E_LIMIT : -UVM_E_INVAL;
             }
         }
     }
@@ -146,7 +147,14 @@ static void exec_run(uvm_op *op, void *state) {
     int rc = uvm__process_exec(vm->bridge, &x->params, uvm__op_scope(op), on_done, x, &x->child);
     close_fds(x);
     if (rc < 0) {
-        uvm__vm_fail_step(&x->failing, uvm__fail_error(vm->engine, rc, NULL));
+        struct uvm__fail f = {0};
+        if (rc == -UVM_E_LIMIT) {
+            (void)uvm__fail(&f, UVM_E_LIMIT, 0,
+                            "%s: its streams want files, and this process may open no more files "
+                            "(ulimit -n), or they want ports, and none is free",
+                            vm->options.name);
+        }
+        uvm__vm_fail_step(&x->failing, uvm__fail_error(vm->engine, rc, f.msg[0] == 0 ? NULL : &f));
     }
 }
 

@@ -140,7 +140,8 @@ void uvm_vm_close(uvm_vm *vm, void (*on_closed)(void *arg), void *arg);
 /* ---- verbs ------------------------------------------------------------------------------------ */
 
 /* created → running: makes the VM, starts it, waits for the guest's agent and negotiates. Legal in
- * `created`, else -UVM_E_STATE. Deadline: 120 s, or the scope's. Commit point: negotiated. After any
+ * `created`, else -UVM_E_STATE. LIMIT: the host, or what the service was allowed, has no room for it (VMs,
+ * memory, descriptors); then nothing was started. It counts until it is closed, or its boot has failed. Deadline: 120 s, or the scope's. Commit point: negotiated. After any
  * failure nothing is left and the VM is `created` again; the error says what really happened
  * (EXITED: the VM ended, message says how; TIMEDOUT: message says what did not come), and its detail
  * holds the tail of the guest's console, of the agent's log, and the recent events. */
@@ -219,7 +220,8 @@ struct uvm_exec_params {
             {UVM_STDIO_NONE, UVM_STDIO_NONE, UVM_STDIO_NONE}, {-1, -1, -1}, NULL, NULL, NULL       \
     }
 
-/* Starts a process. Legal in `running`, else -UVM_E_STATE. Commit point: the guest's answer; before it
+/* Starts a process. Legal in `running`, else -UVM_E_STATE. -UVM_E_LIMIT: the words are too many, or there
+ * is no file descriptor left for a stream. Commit point: the guest's answer; before it
  * a cancel kills what was started. Errors: PEER (the guest's words; uvm_exec_status()), UNSUPPORTED
  * (the agent lacks it), EXITED (the VM ended meanwhile). */
 int uvm_exec_start(uvm_vm *vm, const struct uvm_exec_params *params, uvm_scope *scope,

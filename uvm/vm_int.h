@@ -82,6 +82,8 @@ struct uvm_vm {
     void (*on_console)(uvm_vm *vm, const void *data, size_t bytes, void *arg);
     void *arg;
 
+    bool admitted; /* admit.c: counted by the service */
+
     enum uvm_vm_state state; /* state.c */
     enum uvm_exit_reason exit;
     char *exit_detail;        /* may have many lines; NULL: "" */
@@ -126,6 +128,15 @@ void uvm__control_on_state(struct uvm_control *c);
 void uvm__control_on_console(struct uvm_control *c, const void *data, size_t bytes);
 void uvm__control_closing(struct uvm_control *c); /* the VM closes: no more requests */
 void uvm__control_end(struct uvm_control *c);     /* the VM is over; idempotent */
+
+/* control_others.c: living VMs of the same state folder that another service's ledger counts. */
+void uvm__control_others(const struct uvm_control *c, uint64_t *ret_vms, uint64_t *ret_memory_mb);
+
+/* admit.c: lets it in, or -UVM_E_LIMIT; it counts until it is dismissed (idempotent). */
+int uvm__vm_admit(uvm_vm *vm, struct uvm__fail *f);
+void uvm__vm_dismiss(uvm_vm *vm);
+/* Of the service that counts it: a random number, so that others see which VMs are counted together. */
+uint64_t uvm__vm_ledger(uvm_vm *vm);
 
 /* vm.c: references, and the common part of all operations. */
 void uvm__vm_ref(uvm_vm *vm);

@@ -6,9 +6,11 @@
  * closed output is a return value. Nothing here ends the program by itself.
  */
 #include "cmd/uvmctl/app.h"
+#include "cmd/uvmctl/args.h"
 #include "cmd/uvmctl/out.h"
 #include "cmd/uvmctl/paths.h"
 #include "cmd/uvmctl/progress.h"
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,6 +52,7 @@ static bool watch_signals(struct app *app) {
         if (uv_signal_init(&app->loop, handle) != 0) {
             return false;
         }
+        app->signals_count = i + 1;
         handle->data = app;
         uv_unref((uv_handle_t *)handle); /* alone it keeps nothing running */
         /* What was ignored when we started (nohup, a job in the background) stays ignored. */
@@ -61,14 +64,49 @@ static bool watch_signals(struct app *app) {
     return true;
 }
 
-static bool open_service(struct app *app, const struct app_params *params) {
+/* A bound of the environment: left alone when there is none. False: it said what is wrong. */
+static bool read_bound(const char *name, uint64_t max, uint64_t *ret) {
+    const char *text = getenv(name);
+    if (text == NULL || text[0] == 0 || args_read_number(text, 1, max, ret)) {
+        return true;
+    }
+    out_message("$%s: \"%.40s\" is no number from 1 to %" PRIu64, name, text, max);
+    return false;
+}
+
+struct bounds {
+    uint64_t vms, memory_mb; /* 0: none */
+};
+
+static int open_service(struct app *app, const struct app_params *params,
+                        const struct bounds *bounds) {
     char launch[PATH_BYTES];
     (void)paths_launch(launch); /* a missing one is an error of create, which names it */
     struct uvm_qemu_params p = UVM_QEMU_PARAMS_INIT;
     p.search_path = getenv("PATH");
     p.launch_path = launch;
     p.accel = params->accel;
-    return uvm_qemu_service_new(app->engine, &p, &app->service) == 0;
+    p.vms_max = (uint32_t)bounds->vms;
+    p.memory_mb_max = bounds->memory_mb;
+    return uvm_qemu_service_new(app->engine, &p, &app->service);
+}
+
+static void close_signals(struct app *app) {
+    for (size_t i = 0; i < app->signals_count; i++) {
+        uv_close((uv_handle_t *)&app->signals[i], NULL);
+    }
+    app->signals_count = 0;
+}
+
+/* What app_open() opened before it failed. */
+static void give_up(struct app *app) {
+    out_message("the engine could not start: out of descriptors or memory");
+    close_signals(app);
+    if (app->engine != NULL) {
+        uvm_engine_close(app->engine, NULL, NULL);
+    }
+    app_run(app);
+    app_deinit(app);
 }
 
 bool app_open(struct app *app, const struct app_params *params) {
@@ -78,14 +116,19 @@ bool app_open(struct app *app, const struct app_params *params) {
     ep.log = on_log;
     ep.log_arg = app;
     ep.log_level = params->want_spans ? UVM_LOG_TRACE : app->show;
+    struct bounds bounds = {0};
+    if (!read_bound("UVM_VMS_MAX", UINT32_MAX, &bounds.vms) ||
+        !read_bound("UVM_MEMORY_MB_MAX", UINT64_MAX, &bounds.memory_mb)) {
+        return false;
+    }
     if (uv_loop_init(&app->loop) != 0) {
         out_message("no event loop: out of descriptors or memory");
         return false;
     }
     app->started_ms = uv_now(&app->loop);
     if (!watch_signals(app) || uvm_engine_new(&app->loop, &ep, &app->engine) < 0 ||
-        (!params->client && !open_service(app, params))) {
-        out_message("the engine could not start: out of descriptors or memory");
+        (!params->client && open_service(app, params, &bounds) < 0)) {
+        give_up(app);
         return false;
     }
     return true;
@@ -97,9 +140,7 @@ void app_run(struct app *app) {
 
 static void on_service_closed(void *arg) {
     struct app *app = arg;
-    for (size_t i = 0; i < sizeof app->signals / sizeof app->signals[0]; i++) {
-        uv_close((uv_handle_t *)&app->signals[i], NULL);
-    }
+    close_signals(app);
     uvm_engine_close(app->engine, NULL, NULL);
 }
 
@@ -136,6 +177,7 @@ int app_status(const struct app *app, const uvm_error *err, int otherwise) {
     switch (uvm_error_code(err)) {
     case UVM_E_TIMEDOUT:
         return EXIT_TIMEOUT;
+    case UVM_E_LIMIT: /* no room for it here */
     case UVM_E_HOST:
         return otherwise == EXIT_ENGINE ? EXIT_ENGINE : EXIT_HOST;
     default:

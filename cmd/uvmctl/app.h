@@ -23,6 +23,7 @@ struct app {
     void *arg;
     unsigned interrupts;
     uv_signal_t signals[4];
+    size_t signals_count; /* that are open */
     bool closing;
 };
 

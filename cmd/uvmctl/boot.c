@@ -485,7 +485,8 @@ const struct verb verb_boot = {
     .words = "[OPTION…] [-- CMD ARG…]",
     .about =
         "Boots a UVM, runs CMD in it, ends with CMD's exit status, leaves nothing. Without CMD it\n"
-        "stays until the UVM has ended, its console on the terminal.",
+        "stays until the UVM has ended, its console on the terminal. $UVM_VMS_MAX and\n"
+        "$UVM_MEMORY_MB_MAX bound how many UVMs may be there, and their memory in all.",
     .options = rows,
     .status = "the command's (128 + n when signal n ended it); 124 the timeout passed,\n"
               "125 the engine failed, 126 not runnable, 127 not found, 130 interrupted.",

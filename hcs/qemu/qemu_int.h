@@ -37,7 +37,8 @@ struct uvm__qemu {
     enum uvm_qemu_drop drop;
     uint32_t uid_base, processors_possible;
     struct uvm__accel accel;
-    uint32_t users; /* systems that have memory, probes */
+    uint32_t users;           /* systems that have memory, probes */
+    struct uvm__list systems; /* struct uvm__qemu_system.link */
     bool closing;
     struct uvm__ready closed;
     void (*on_closed)(void *arg);
@@ -71,6 +72,7 @@ struct uvm__qemu_times {
 
 struct uvm__qemu_system {
     struct uvm__hcs_system base;
+    struct uvm__list link; /* of the service */
     struct uvm__qemu *service;
     uvm_engine *engine;
     uint32_t refs; /* the owner (create's op until it is taken), ops, parts that are closing */
@@ -184,6 +186,9 @@ void uvm__qemu_end_text(struct uvm__qemu_system *s, char *buf, size_t bytes);
 
 /* qmp_events.c */
 void uvm__qemu_on_qmp_event(struct uvm__qmp *q, const char *name, const cJSON *data, void *arg);
+
+/* capacity.c */
+void uvm__qemu_capacity(struct uvm__hcs *h, struct uvm__hcs_capacity *ret);
 
 /* properties.c */
 const char *uvm__qemu_properties(struct uvm__hcs_system *base);

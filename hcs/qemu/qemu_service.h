@@ -35,11 +35,17 @@ struct uvm_qemu_params {
     uint32_t processors_possible; /* that a VM may grow to; 0: the host's, at most 8 */
     const char
         *cache_dir; /* an existing folder for the answer about KVM; NULL: kept in memory only */
+    /* Bounds of all VMs of this service (and of those that are published in the same state folder by
+     * others, for a VM that is published itself). A boot that would pass one is refused: UVM_E_LIMIT. */
+    uint32_t vms_max; /* 0: 16384 */
+    uint64_t
+        memory_mb_max; /* their memory and what each VMM takes beside it; 0: what this machine, or
+                             * the control group that we are in, has; then it must be available, too */
 };
 #define UVM_QEMU_PARAMS_INIT                                                                       \
     {                                                                                              \
         sizeof(struct uvm_qemu_params), NULL, NULL, NULL, UVM_QEMU_ACCEL_AUTO, UVM_QEMU_DROP_AUTO, \
-            0, 0, NULL                                                                             \
+            0, 0, NULL, 0, 0                                                                       \
     }
 
 /* Needs no QEMU on the host: what is missing is told by create. -UVM_E_INVAL, -UVM_E_NOMEM,

@@ -63,6 +63,7 @@ static const struct uvm__hcs_ops ops = {
     .terminate = uvm__qemu_terminate,
     .pause = uvm__qemu_pause,
     .resume = uvm__qemu_resume,
+    .capacity = uvm__qemu_capacity,
     .properties = uvm__qemu_properties,
     .close = uvm__qemu_close,
     .close_service = close_service,
@@ -100,6 +101,8 @@ int uvm_qemu_service_new(uvm_engine *engine, const struct uvm_qemu_params *param
     q->drop = p.drop;
     q->uid_base = p.vmm_uid_base;
     q->processors_possible = p.processors_possible;
+    q->base.admission.limits = (struct uvm__hcs_limits){p.vms_max, p.memory_mb_max};
+    uvm__list_init(&q->systems);
     uvm__accel_init(&q->accel, engine);
     q->accel.option = p.accel;
     q->accel.drop = p.drop;

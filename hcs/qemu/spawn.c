@@ -7,20 +7,29 @@
 #include "hcs/qemu/spawn.h"
 
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "async/check.h"
 
-#define FILES_MAX "4096" /* a disk, a queue or a share takes a few descriptors each */
+#define FILES_MAX 4096u /* a disk, a queue or a share takes a few descriptors each */
+
+/* As many as that, or as we may give. */
+static unsigned files_max(void) {
+    struct rlimit own;
+    return getrlimit(RLIMIT_NOFILE, &own) == 0 && own.rlim_max < FILES_MAX ? (unsigned)own.rlim_max
+                                                                           : FILES_MAX;
+}
 
 int uvm__qemu_spawn(uvm_engine *e, const struct uvm__qemu_spawn *params, struct uvm__child **ret,
                     struct uvm__fail *f) {
-    char uid[16], gid[16];
+    char uid[16], gid[16], files[16];
     const char *options[16];
     size_t n = 0;
 
     options[n++] = "--pgroup";
     options[n++] = "--nofile";
-    options[n++] = FILES_MAX;
+    snprintf(files, sizeof files, "%u", files_max());
+    options[n++] = files;
     options[n++] = "--no-core";
     if (params->cgroup != NULL) {
         options[n++] = "--cgroup";

@@ -81,6 +81,7 @@ int uvm__qemu_system_new(struct uvm__qemu *q, const struct uvm__hcs_create_param
     uvm__ready_init(&s->closed, closed);
     uvm__qemu_end_init(s);
     q->users++;
+    uvm__list_append(&q->systems, &s->link);
     int rc = copy_fds(s, params);
     if (rc == 0 && params->cgroup != NULL) {
         s->cgroup_path = uvm__strdup(e, params->cgroup);
@@ -112,6 +113,7 @@ void uvm__qemu_unref(struct uvm__qemu_system *s) {
     uvm__ready_cancel(s->engine, &s->tell);
     uvm__deadline_clear(s->engine, &s->decide_at);
     uvm__deadline_clear(s->engine, &s->kill_at);
+    uvm__list_remove(&s->link);
     uvm_error_unref(s->end_why);
     uvm__free(s->engine, s->cgroup_path);
     uvm__free(s->engine, s->properties);

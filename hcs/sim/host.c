@@ -52,6 +52,12 @@ struct uvm__hcs *uvm__sim_service(struct uvm__sim_host *h) {
     return &h->base;
 }
 
+void uvm__sim_set_room(struct uvm__sim_host *h, const struct uvm__hcs_limits *limits,
+                       const struct uvm__hcs_capacity *capacity) {
+    h->base.admission.limits = *limits;
+    h->capacity = *capacity;
+}
+
 struct uvm__hcs_system *uvm__sim_newest(struct uvm__sim_host *h) {
     if (uvm__list_empty(&h->systems)) {
         return NULL;

@@ -386,6 +386,17 @@ static void sim_close_service(struct uvm__hcs *h, void (*on_closed)(void *arg), 
     uvm__ready_push(h->engine, &host->close_ready);
 }
 
+static void sim_capacity(struct uvm__hcs *h, struct uvm__hcs_capacity *ret) {
+    struct uvm__sim_host *host = UVM__CONTAINER_OF(h, struct uvm__sim_host, base);
+    const struct uvm__hcs_capacity *c = &host->capacity;
+    if (c->memory_mb == 0) {
+        return;
+    }
+    *ret = *c;
+    ret->memory_available_mb -= host->ledger.systems * c->overhead_mb;
+    ret->descriptors -= host->ledger.systems * c->descriptors_per_vm;
+}
+
 const struct uvm__hcs_ops uvm__sim_ops = {
     .name = "sim",
     .create = sim_create,
@@ -394,6 +405,7 @@ const struct uvm__hcs_ops uvm__sim_ops = {
     .terminate = sim_terminate,
     .pause = sim_pause,
     .resume = sim_resume,
+    .capacity = sim_capacity,
     .properties = sim_properties,
     .close = sim_close,
     .close_service = sim_close_service,

@@ -53,6 +53,10 @@ int uvm__sim_host_new(uvm_engine *e, const struct uvm__sim_params *params,
                       struct uvm__sim_host **ret);
 struct uvm__hcs *uvm__sim_service(struct uvm__sim_host *h);
 /* The host is freed by uvm__hcs_service_close() on its service. */
+/* What VMs may take and what the empty host has, from now on; both have no end at first. Each system that
+ * exists takes its overhead and its descriptors. */
+void uvm__sim_set_room(struct uvm__sim_host *h, const struct uvm__hcs_limits *limits,
+                       const struct uvm__hcs_capacity *capacity);
 
 /* The next call of the verb, or the one after `skip` more, meets the fault; each works once. */
 void uvm__sim_set_fault(struct uvm__sim_host *h, enum uvm__sim_point point, uint32_t skip,

@@ -11,7 +11,8 @@ struct uvm__sim_host {
     struct uvm__hcs base;
     struct uvm__sim_params params;
     struct uvm__sim_ledger ledger;
-    struct uvm__list systems; /* struct uvm__sim_system.link, oldest first */
+    struct uvm__hcs_capacity capacity; /* memory_mb 0: no end */
+    struct uvm__list systems;          /* struct uvm__sim_system.link, oldest first */
     struct {
         enum uvm__sim_fault fault;
         uint32_t skip;

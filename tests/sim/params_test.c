@@ -102,6 +102,8 @@ static void test_places_are_kept(void **state) {
         PLACE(uvm_qemu_params, vmm_uid_base, 40),
         PLACE(uvm_qemu_params, processors_possible, 44),
         PLACE(uvm_qemu_params, cache_dir, 48),
+        PLACE(uvm_qemu_params, vms_max, 56),
+        PLACE(uvm_qemu_params, memory_mb_max, 64),
     };
     (void)state;
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {

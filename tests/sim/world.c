@@ -387,6 +387,8 @@ void world_close(struct world *w) {
     EXPECT_EQ(w, w->vms, 0);
     EXPECT_EQ(w, w->calls, 0);
     world_expect_empty(w);
+    EXPECT_EQ(w, w->service->admission.vms, 0);
+    EXPECT_EQ(w, w->service->admission.memory_mb, 0);
     struct world_closing c = {.w = w};
     uvm_service_close(w->service, on_closed, &c);
     wait_closed(&c);

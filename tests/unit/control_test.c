@@ -12,6 +12,10 @@
 #define CALL(id, method, params)                                                                   \
     "{\"jsonrpc\":\"2.0\",\"id\":" #id ",\"method\":\"" method "\",\"params\":" params "}"
 
+static void on_second_closed(void *arg) {
+    *(bool *)arg = true;
+}
+
 static void hello_and_properties(void **state) {
     struct control_kit k = {0};
     struct client c;
@@ -32,6 +36,78 @@ static void hello_and_properties(void **state) {
     client_expect(&c, "\"code\":-32602");
     client_close(&c);
     control_kit_expect_quiet(&k);
+    control_kit_close(&k);
+}
+
+static void on_refused(uvm_op *op, const uvm_error *err, void *arg) {
+    (void)op;
+    assert_non_null(err);
+    (void)snprintf(arg, 240, "%s", uvm_error_message(err));
+}
+
+/* A boot that has no room says how many others there are. */
+static void expect_others(struct control_kit *k, unsigned vms, unsigned memory_mb) {
+    char said[240] = "", want[80];
+    assert_int_equal(uvm_vm_boot(k->vm, NULL, on_refused, said, NULL), 0);
+    while (said[0] == 0) {
+        (void)uv_run(&k->loop.loop, UV_RUN_ONCE);
+    }
+    (void)snprintf(want, sizeof want, "%u UVMs have %u MiB of the 1 MiB that are allowed", vms,
+                   memory_mb);
+    if (strstr(said, want) == NULL) {
+        fail_msg("no \"%s\" in: %s", want, said);
+    }
+}
+
+/* VMs of others in the state folder: those whose owner lives. Ours are in the ledger already. */
+static void others_are_counted(void **state) {
+    static const struct {
+        const char *about;
+        unsigned memory_mb;
+    } rows[] = {
+        {"{\"memory_mb\":100,\"ledger\":7}", 100},
+        {"{\"memory_mb\":18446744073709551615,\"ledger\":7}", 0}, /* none that we wrote */
+        {"{\"memory_mb\":-5,\"ledger\":\"x\"}", 0},
+        {"no json", 0},
+        {NULL, 0}, /* its owner has not written it yet */
+    };
+    struct control_kit k = {0};
+    struct uvm__fail f;
+    int fd = -1, parent;
+    uvm_vm *second = NULL;
+    bool closed = false;
+    (void)state;
+    control_kit_open(&k, false);
+    uvm__sim_set_room(k.host, &(struct uvm__hcs_limits){.memory_mb_max = 1},
+                      &(struct uvm__hcs_capacity){UINT64_MAX, UINT64_MAX, 0, 0, UINT64_MAX, 0});
+    struct uvm_vm_params p = UVM_VM_PARAMS_INIT;
+    p.name = "second";
+    p.kernel = "/boot/vmlinux";
+    p.initrd = "/boot/initrd.img";
+    struct uvm_control_params cp = UVM_CONTROL_PARAMS_INIT;
+    cp.folder = k.folder;
+    assert_int_equal(uvm_vm_new(k.loop.engine, k.service, &p, &second, NULL), 0);
+    assert_int_equal(uvm_control_listen(second, &cp, NULL, NULL), 0);
+    expect_others(&k, 0, 0);
+    assert_int_equal(uvm__folder_open(k.folder, false, &parent, &f), 0);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (fd >= 0) {
+            uvm__folder_release(k.loop.engine, parent, "other", fd);
+        }
+        assert_int_equal(uvm__folder_claim(k.loop.engine, parent, "other", &fd, &f), 0);
+        if (rows[i].about != NULL) {
+            assert_int_equal(
+                uvm__folder_write(fd, UVM_CONTROL_ABOUT, rows[i].about, strlen(rows[i].about), &f),
+                0);
+        }
+        expect_others(&k, 1, rows[i].memory_mb);
+    }
+    close(fd); /* the owner died */
+    expect_others(&k, 0, 0);
+    assert_int_equal(uvm__folder_sweep(k.loop.engine, parent, "other", &f), 0);
+    close(parent);
+    uvm_vm_close(second, on_second_closed, &closed);
+    loop_until(&k.loop, &closed);
     control_kit_close(&k);
 }
 
@@ -365,6 +441,7 @@ static void a_name_is_taken_once(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(others_are_counted),
         cmocka_unit_test(hello_and_properties),
         cmocka_unit_test(exec_with_descriptors),
         cmocka_unit_test(exec_statuses),

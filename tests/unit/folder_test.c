@@ -73,6 +73,8 @@ static void claimed_once(void **state) {
     assert_int_equal(uvm__folder_sweep(k.engine, parent, "a", &f), -UVM_E_EXISTS);
     assert_int_equal(uvm__folder_claim(k.engine, parent, "b", &other, &f), 0);
     assert_int_equal(entries(), 2);
+    assert_true(uvm__folder_lives(parent, "a"));
+    assert_false(uvm__folder_lives(parent, "none"));
     assert_int_equal(uvm__folder_write(fd, "file", "one", 3, &f), 0);
     assert_int_equal(uvm__folder_write(fd, "file", "three", 5, &f), 0);
     assert_int_equal(uvm__folder_read(fd, "file", buf, sizeof buf), 5);
@@ -103,10 +105,12 @@ static void of_a_dead_owner(void **state) {
     }
     assert_int_equal(read(tells[0], &told, 1), 1);
     assert_int_equal(told, 'y');
+    assert_true(uvm__folder_lives(parent, "a"));
     assert_int_equal(uvm__folder_claim(k.engine, parent, "a", &fd, &f), -UVM_E_EXISTS);
     assert_int_equal(kill(pid, SIGKILL), 0);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
     assert_int_equal(entries(), 1);
+    assert_false(uvm__folder_lives(parent, "a"));
     assert_int_equal(uvm__folder_claim(k.engine, parent, "a", &fd, &f), 0);
     assert_int_equal(faccessat(fd, "file", F_OK, 0), -1);
     uvm__folder_release(k.engine, parent, "a", fd);

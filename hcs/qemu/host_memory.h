@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT
+ * host_memory.h — how much memory there is for us: the machine's, or what our control group leaves of it.
+ */
+#pragma once
+#include <stdint.h>
+
+struct uvm__host_memory {
+    uint64_t total_mb, available_mb; /* UINT64_MAX: the host does not say */
+};
+
+/* `root` is the folder that proc/ and sys/ are in. */
+struct uvm__host_memory uvm__host_memory(int root);
