@@ -5,7 +5,8 @@
 In PAGES each `path/with/slashes` must exist, each Bazel label too, and each `function()` must be
 defined: in the file that begins its table row; else, a plain (static) name in one of the files that
 its section names, and one with a prefix anywhere. Macros and `struct x`, `enum x` must occur in the
-code. Capitals stand for something in a path (`cmd/uvmctl/VERB.c`). Exit status 1 on any finding.
+code. Capitals stand for something in a path (`cmd/uvmctl/VERB.c`). In THREATS each row of a table names
+the tests that show it, and those run the cases. Exit status 1 on any finding.
 """
 
 import os
@@ -13,6 +14,7 @@ import re
 import subprocess
 import sys
 
+THREATS = "docs/threat-model.md"
 PAGES = ("ARCHITECTURE.md", "docs/PROTOCOL-bridge.md", "docs/LIMITS.md", "docs/STATES.md")
 PREFIXED = ("uvm_", "gcs_")
 SPAN = re.compile(r"`([^`\n]+)`")
@@ -95,6 +97,30 @@ def check_section(code, page, section):
                     yield f"{page}:{number}: no target //{package}:{target}"
 
 
+def check_threats(code, lines):
+    """Each row of a table ends with the tests that show it: `file`: `case()`, …; each must be run by it."""
+    for number, line in enumerate(lines, 1):
+        cells = [c.strip() for c in line.strip("|").split(" | ")]
+        if not line.startswith("| ") or cells[0] == "what it tries":
+            continue
+        file, cases = None, 0
+        for span in SPAN.findall(cells[-1]):
+            function = FUNCTION.match(span)
+            if not function:
+                if file is not None and cases == 0:
+                    yield f"{THREATS}:{number}: {file} is named without a case"
+                file, cases = span, 0
+                if file not in code.text:
+                    yield f"{THREATS}:{number}: {file} does not exist"
+                continue
+            cases += 1
+            run = rf"\w\(\s*{function[1]}\s*[,)]"  # given to a macro of its table
+            if file in code.text and not re.search(run, code.text[file]):
+                yield f"{THREATS}:{number}: {file} runs no {span}"
+        if cases == 0:
+            yield f"{THREATS}:{number}: no test shows that"
+
+
 def main():
     root = os.path.realpath(sys.argv[1] if len(sys.argv) > 1 else ".")
     code = Code(root)
@@ -104,7 +130,9 @@ def main():
             lines = f.read().split("\n")
         for section in sections(lines):
             findings += check_section(code, page, section)
-    print("\n".join(findings + [f"architecture: {len(PAGES)} pages, {len(findings)} findings"]))
+    with open(os.path.join(root, THREATS), encoding="utf-8") as f:
+        findings += check_threats(code, f.read().split("\n"))
+    print("\n".join(findings + [f"architecture: {len(PAGES) + 1} pages, {len(findings)} findings"]))
     return 1 if findings else 0
 
 

@@ -27,6 +27,19 @@ cat > ARCHITECTURE.md <<'END'
 END
 echo '<!-- What follows is made from the headers: tests/tidy/limits.py --write -->' > docs/LIMITS.md
 touch docs/PROTOCOL-bridge.md docs/STATES.md
+cat > docs/threat-model.md <<'END'
+| what it tries | what stops it | shown by |
+|---|---|---|
+| this | that | `tests/one_test.c`: `runs()`, `only_named()` |
+| this | that | `tests/one_test.c`; `tests/gone_test.c`: `runs()` |
+| this | that | trust |
+END
+mkdir tests
+cat > tests/one_test.c <<'END'
+static void only_named(void **state) {
+}
+CASE(runs),
+END
 git add .
 cat > want <<'END'
 ARCHITECTURE.md:1: UVM__GONE_MS occurs nowhere
@@ -35,12 +48,16 @@ ARCHITECTURE.md:1: uvm__gone() is defined nowhere
 ARCHITECTURE.md:4: async/gone.c does not exist
 ARCHITECTURE.md:4: no target //async:gone
 ARCHITECTURE.md:4: there() is defined in no file that its section names
+docs/threat-model.md:3: tests/one_test.c runs no only_named()
+docs/threat-model.md:4: tests/gone_test.c does not exist
+docs/threat-model.md:4: tests/one_test.c is named without a case
+docs/threat-model.md:5: no test shows that
 END
 if python3 "$here/architecture.py" . > report; then
     echo "it found nothing" >&2
     exit 1
 fi
-grep '^ARCHITECTURE' report | sort | diff -u want -
+grep '^ARCHITECTURE\|^docs/threat' report | sort | diff -u want -
 
 if python3 "$here/limits.py" . > report; then
     echo "an empty page was right" >&2

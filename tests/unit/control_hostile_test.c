@@ -6,11 +6,14 @@
  * is served.
  */
 #include "tests/unit/control_kit.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 
 #define CALL(id, method, params)                                                                   \
     "{\"jsonrpc\":\"2.0\",\"id\":" #id ",\"method\":\"" method "\",\"params\":" params "}"
@@ -379,6 +382,51 @@ static void without_descriptors(void **state) {
     client_close(&later);
 }
 
+/* As user 12345: a connected socket, or -errno. */
+static int dial_as_another(void) {
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    (void)snprintf(a.sun_path, sizeof a.sun_path, "%s/demo/%s", k.folder, UVM_CONTROL_SOCKET);
+    if (seteuid(12345) != 0) {
+        close(fd);
+        return -EPERM;
+    }
+    int rc = connect(fd, (struct sockaddr *)&a, sizeof a) == 0 ? 0 : -errno;
+    assert_int_equal(seteuid(0), 0);
+    if (rc < 0) {
+        close(fd);
+    }
+    return rc < 0 ? rc : fd;
+}
+
+/* Folder and socket keep others out; and if somebody opened both, the socket itself does. */
+static void another_user(void **state) {
+    char path[128];
+    char byte;
+    (void)state;
+    if (geteuid() != 0 || seteuid(12345) != 0) {
+        skip(); /* only root may become another */
+    }
+    assert_int_equal(seteuid(0), 0);
+    assert_int_equal(dial_as_another(), -EACCES);
+    assert_int_equal(chmod(k.folder, 0755), 0);
+    assert_int_equal(dial_as_another(), -EACCES);
+    (void)snprintf(path, sizeof path, "%s/demo", k.folder);
+    assert_int_equal(chmod(path, 0755), 0);
+    assert_int_equal(dial_as_another(), -EACCES);
+    (void)snprintf(path, sizeof path, "%s/demo/%s", k.folder, UVM_CONTROL_SOCKET);
+    assert_int_equal(chmod(path, 0666), 0);
+    int fd = dial_as_another();
+    assert_true(fd >= 0);
+    (void)send(fd, HELLO, strlen(HELLO), MSG_NOSIGNAL);
+    control_kit_run(&k, 50);
+    assert_true(recv(fd, &byte, 1, MSG_DONTWAIT) <= 0 && errno != EAGAIN); /* not a word */
+    close(fd);
+    assert_int_equal(uvm_control_clients(k.control), 0);
+    assert_int_equal(chmod(k.folder, 0700), 0); /* or no client of ours would trust it */
+}
+
 int main(void) {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -393,6 +441,7 @@ int main(void) {
         CASE(dies_in_the_middle_of_an_exec),
         CASE(without_memory),
         CASE(without_descriptors),
+        CASE(another_user),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
