@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * command.c — programs under test, by fork, exec and poll.
  *
- * Output is read while the program runs, so that it never blocks on us. Descendants are found by walking
- * /proc up from each process to us: a machine with other VMs on it does not disturb.
+ * Output is read while the program runs, so that it never blocks on us.
  */
 #include "tests/integration/command.h"
+#include "tests/harness/harness_census.h"
 #include "tests/unit/cm.h"
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -15,12 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#define VMM_COMM "qemu-system-x86" /* as much as the kernel keeps */
+#define VMM_NAME "qemu-system-x86_64"
 
 static long now_ms(void) {
     struct timespec t;
@@ -31,11 +28,6 @@ static long now_ms(void) {
 void pause_ms(int ms) {
     struct pollfd nothing = {.fd = -1};
     (void)poll(&nothing, 1, ms);
-}
-
-void command_setup(void) {
-    assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
-    (void)signal(SIGPIPE, SIG_IGN);
 }
 
 /* ---- starting ----------------------------------------------------------------------------- */
@@ -177,89 +169,14 @@ int command_run(struct command *c, const struct command_options *o, const char *
 
 /* ---- descendants -------------------------------------------------------------------------- */
 
-/* Parent, name and state of a process; false: it is gone. */
-static bool look(pid_t pid, pid_t *ret_parent, char ret_comm[32], char *ret_state) {
-    char path[40], text[512];
-    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (fd >= 0) {
-        close(fd);
-    }
-    if (n <= 0) {
-        return false;
-    }
-    text[n] = 0;
-    char *open_paren = strchr(text, '('), *close_paren = strrchr(text, ')');
-    if (open_paren == NULL || close_paren == NULL || close_paren[1] != ' ') {
-        return false;
-    }
-    (void)snprintf(ret_comm, 32, "%.*s", (int)(close_paren - open_paren - 1), open_paren + 1);
-    *ret_state = close_paren[2];
-    *ret_parent = (pid_t)strtol(close_paren + 3, NULL, 10);
-    return true;
-}
-
-static bool is_ours(pid_t pid) {
-    char comm[32], state;
-    for (int depth = 0; pid > 1 && depth < 32; depth++) {
-        pid_t parent;
-        if (!look(pid, &parent, comm, &state)) {
-            return false;
-        }
-        if (parent == getpid()) {
-            return true;
-        }
-        pid = parent;
-    }
-    return false;
-}
-
-size_t descendants(const char *comm, pid_t *pids, size_t max) {
-    DIR *proc = opendir("/proc");
-    size_t count = 0;
-    assert_non_null(proc);
-    for (struct dirent *d; (d = readdir(proc)) != NULL && count < max;) {
-        pid_t pid = (pid_t)strtol(d->d_name, NULL, 10), parent;
-        char name[32], state;
-        if (pid > 0 && look(pid, &parent, name, &state) && state != 'Z' &&
-            (comm == NULL || strcmp(name, comm) == 0) && is_ours(pid)) {
-            pids[count++] = pid;
-        }
-    }
-    closedir(proc);
-    return count;
-}
-
 pid_t await_vmm(int timeout_ms) {
     long end = now_ms() + timeout_ms;
     pid_t pid;
-    while (descendants(VMM_COMM, &pid, 1) == 0) {
+    while (uvm_harness_descendants(VMM_NAME, &pid, 1) == 0) {
         if (now_ms() > end) {
             return 0;
         }
         pause_ms(2);
     }
     return pid;
-}
-
-void expect_nobody_left(int timeout_ms) {
-    long end = now_ms() + timeout_ms;
-    pid_t pids[8];
-    for (;;) {
-        while (waitpid(-1, NULL, WNOHANG) > 0) {
-        }
-        size_t n = descendants(NULL, pids, 8);
-        if (n == 0) {
-            return;
-        }
-        if (now_ms() > end) {
-            char comm[32] = "?", state;
-            pid_t parent;
-            (void)look(pids[0], &parent, comm, &state);
-            (void)kill(pids[0], SIGKILL);
-            fail_msg("%zu processes left, one is %s (%d)", n, comm, (int)pids[0]);
-        }
-        pause_ms(5);
-    }
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * command.h — a program under test: started, read, signalled, waited for, and what it left behind.
+ * command.h — a program under test: started, read, signalled, waited for.
  *
- * The test is a child subreaper, so whatever a program leaves running becomes its own child and is found.
  * Every wait has an end; reaching it fails the test.
  */
 #pragma once
@@ -30,8 +29,6 @@ struct command_options {
 #define COMMAND_OPTIONS_INIT                                                                       \
     { NULL, NULL, -1, -1, -1 }
 
-/* Once, first. */
-void command_setup(void);
 void command_start(struct command *c, const struct command_options *o, const char *const *argv);
 /* Reads until stderr has `text` (true), or it ended, or the time is over (false). */
 bool command_await(struct command *c, const char *text, int timeout_ms);
@@ -42,10 +39,6 @@ void command_free(struct command *c);
 int command_run(struct command *c, const struct command_options *o, const char *const *argv,
                 int timeout_ms);
 
-/* Pids of our descendants with that name (as in /proc/PID/stat), at most `max`; their count. */
-size_t descendants(const char *comm, pid_t *pids, size_t max);
 /* Waits until a descendant VMM is there; 0: it did not come. */
 pid_t await_vmm(int timeout_ms);
-/* Fails the test unless, within the time, we have no descendant at all. */
-void expect_nobody_left(int timeout_ms);
 void pause_ms(int ms); /* a moment of the test's own choosing, never a wait for something */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * qemu_kit.c — see qemu_kit.h.
  *
- * The census counts our own children in /proc (a test program is a child subreaper, so what QEMU might leave
- * behind comes to it), and what loop.h counts: descriptors, blocks of memory, handles.
+ * A test program is a child subreaper, so what QEMU might leave behind comes to it. Descriptors, blocks of memory
+ * and handles are loop.h's to count.
  */
 #include "tests/integration/qemu_kit.h"
 
@@ -17,6 +17,7 @@
 #include "async/alloc.h"
 #include "async/cleanup.h"
 #include "async/json.h"
+#include "tests/harness/harness_census.h"
 
 struct kit_files kit_files;
 
@@ -41,49 +42,13 @@ void kit_arguments(int argc, char **argv) {
 
 /* ---- processes ---------------------------------------------------------------------------- */
 
-/* The parent of a process and whether its name begins with "qemu"; 0 when it is gone or a zombie. */
-static long parent_of(long pid, bool *ret_qemu) {
-    char path[64], text[512];
-    (void)snprintf(path, sizeof path, "/proc/%ld/stat", pid);
-    FILE *f = fopen(path, "re");
-    size_t n = f == NULL ? 0 : fread(text, 1, sizeof text - 1, f);
-    if (f != NULL) {
-        (void)fclose(f);
-    }
-    text[n] = '\0';
-    char *open = strchr(text, '('), *close = strrchr(text, ')');
-    if (open == NULL || close == NULL || close[2] == 'Z') {
-        return 0;
-    }
-    *ret_qemu = strncmp(open, "(qemu", 5) == 0;
-    return strtol(close + 4, NULL, 10);
-}
-
-static int census(long *ret_qemu) {
-    DIR *dir = opendir("/proc");
-    int children = 0;
-    assert_non_null(dir);
-    for (struct dirent *d = readdir(dir); d != NULL; d = readdir(dir)) {
-        bool qemu = false;
-        long pid = strtol(d->d_name, NULL, 10);
-        if (pid > 0 && parent_of(pid, &qemu) == (long)getpid()) {
-            children++;
-            *ret_qemu = qemu ? pid : *ret_qemu;
-        }
-    }
-    closedir(dir);
-    return children;
-}
-
 long kit_vmm(void) {
-    long pid = 0;
-    (void)census(&pid);
-    return pid;
+    pid_t pid = 0;
+    return uvm_harness_descendants("qemu-system-x86_64", &pid, 1) == 0 ? 0 : pid;
 }
 
 int kit_children(void) {
-    long pid = 0;
-    return census(&pid);
+    return (int)uvm_harness_descendants(NULL, NULL, 0);
 }
 
 /* ---- events ------------------------------------------------------------------------------- */

@@ -2,10 +2,12 @@
  * uvmctl_kit.h — a copy of uvmctl in a folder of its own, with boot files, and ways to run it.
  *
  *   FOLDER/bin/uvmctl, uvm-launch     FOLDER/vmlinux, initrd.img     FOLDER/empty/ (the working folder)
+ *   FOLDER/state/ (for UVM_STATE_DIR)
  *
- * After each case nothing may be left: no process, no file.
+ * After each case nothing may be left: no process, no descriptor, no file, nothing that the census knows.
  */
 #pragma once
+#include "tests/harness/harness_census.h"
 #include "tests/integration/command.h"
 #include "tests/unit/cm.h"
 
@@ -14,10 +16,14 @@
 
 struct kit {
     char folder[64];
-    char uvmctl[96], empty[96], kernel[96], initrd[96],
-        liar[96]; /* liar: initrd.img and the liar */
+    char uvmctl[96], empty[96], state[96], kernel[96], initrd[96];
+    char liar[96];               /* initrd.img and the liar */
+    uvm_harness_census *nothing; /* what there is while nothing runs */
 };
 extern struct kit kit;
+
+/* Fails the test unless, within the time, we have no descendant at all. */
+void expect_nobody_left(unsigned timeout_ms);
 
 /* argv of the test: uvmctl, uvm-launch, vmlinux, initrd.img, liar.img. */
 void kit_open(char **argv);

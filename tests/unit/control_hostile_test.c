@@ -220,7 +220,6 @@ static void descriptors(void **state) {
         fds[i] = open("/dev/null", O_RDWR | O_CLOEXEC);
         assert_true(fds[i] >= 0);
     }
-    k.fds += 16;
     /* With a call that wants none. */
     client_hello(&c, &k);
     client_send(&c, CALL(1, "properties", "{}") "\n", strlen(CALL(1, "properties", "{}")) + 1, fds,
@@ -272,7 +271,6 @@ static void descriptors(void **state) {
     for (size_t i = 0; i < 16; i++) {
         close(fds[i]);
     }
-    k.fds -= 16;
 }
 
 static void too_many_of_everything(void **state) {

@@ -26,7 +26,7 @@ struct control_kit {
     char folder[64];
     bool booted, closed;
     int boot_code;
-    int fds; /* in this process, with the VM listening and no client */
+    uvm_harness_census *fds; /* in this process, with the VM listening and no client */
 };
 
 struct client {

@@ -4,8 +4,8 @@
  */
 #pragma once
 #include "async/engine.h"
+#include "tests/harness/harness_census.h"
 #include "tests/unit/cm.h"
-#include <dirent.h>
 #include <stdlib.h>
 #include <uv.h>
 
@@ -18,7 +18,7 @@ struct loop_kit {
     long fail_at;  /* counts down; 0: that allocation fails; negative: none */
     bool for_good; /* ... and all that follow */
     long blocks;
-    int fds;
+    uvm_harness_census *fds;
     bool late;
 };
 
@@ -40,15 +40,24 @@ static inline void loop_free(void *ptr, void *arg) {
     free(ptr);
 }
 
-static inline int loop_count_fds(void) {
-    DIR *dir = opendir("/proc/self/fd");
-    int count = 0;
-    assert_non_null(dir);
-    while (readdir(dir) != NULL) {
-        count++;
+/* What is open now; for loop_expect_fds(), or to be freed. */
+static inline uvm_harness_census *loop_fds(void) {
+    struct uvm_harness_census_params params = UVM_HARNESS_CENSUS_PARAMS_INIT;
+    uvm_harness_census *census = NULL;
+    params.kinds =
+        1u << UVM_HARNESS_DESCRIPTOR | 1u << UVM_HARNESS_MEMFD | 1u << UVM_HARNESS_SOCKET;
+    assert_int_equal(uvm_harness_census_take(&params, &census), 0);
+    return census;
+}
+
+/* The same must be open again. */
+static inline void loop_expect_fds(const uvm_harness_census *census) {
+    char *text = NULL;
+    if (uvm_harness_census_compare(census, 0, 0, &text) != 0) {
+        print_error("%s", text == NULL ? "" : text);
+        free(text);
+        fail_msg("a descriptor was left, or is closed");
     }
-    closedir(dir);
-    return count;
 }
 
 static inline void loop_open(struct loop_kit *k) {
@@ -56,7 +65,7 @@ static inline void loop_open(struct loop_kit *k) {
     uv_loop_t first; /* the first loop of a process opens what libuv keeps for good */
     assert_int_equal(uv_loop_init(&first), 0);
     assert_int_equal(uv_loop_close(&first), 0);
-    *k = (struct loop_kit){.fail_at = -1, .fds = loop_count_fds()};
+    *k = (struct loop_kit){.fail_at = -1, .fds = loop_fds()};
     k->allocator = (struct uvm_allocator){loop_malloc, loop_allocate, loop_free, k};
     params.allocator = &k->allocator;
     assert_int_equal(uv_loop_init(&k->loop), 0);
@@ -70,7 +79,8 @@ static inline void loop_close(struct loop_kit *k) {
     assert_int_equal(uv_run(&k->loop, UV_RUN_DEFAULT), 0);
     assert_int_equal(uv_loop_close(&k->loop), 0);
     assert_int_equal(k->blocks, 0);
-    assert_int_equal(loop_count_fds(), k->fds);
+    loop_expect_fds(k->fds);
+    uvm_harness_census_free(k->fds);
 }
 
 static inline void loop_on_late(uv_timer_t *timer) {

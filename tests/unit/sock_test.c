@@ -325,10 +325,11 @@ static void descriptors_are_received(void **unused) {
         close(fds[i]);
     }
     /* A reader that has no use for them loses none. */
-    int before = loop_count_fds();
+    uvm_harness_census *before = loop_fds();
     peer_send_fds("c", fd, 3);
     assert_int_equal(uvm__sock_recv(sock, buf, sizeof buf, NULL, NULL), 1);
-    assert_int_equal(loop_count_fds(), before);
+    loop_expect_fds(before);
+    uvm_harness_census_free(before);
     close(fd);
 }
 
@@ -337,23 +338,24 @@ static void too_many_descriptors_are_closed_and_reported(void **unused) {
     char buf[16];
     int fds[UVM__SOCK_FDS_MAX] = {0};
     int fd = null_fd();
-    int before = loop_count_fds();
+    uvm_harness_census *before = loop_fds();
     size_t count = 1;
     peer_send_fds("a", fd, 2); /* more than the caller takes */
     assert_int_equal(uvm__sock_recv(sock, buf, sizeof buf, fds, &count), -UVM_E_PROTOCOL);
     assert_int_equal(count, 1);
-    assert_int_equal(loop_count_fds(), before);
+    loop_expect_fds(before);
     count = UVM__SOCK_FDS_MAX;
     peer_send_fds("b", fd, 60); /* more than anybody takes */
     assert_int_equal(uvm__sock_recv(sock, buf, sizeof buf, fds, &count), -UVM_E_PROTOCOL);
-    assert_int_equal(loop_count_fds(), before);
+    loop_expect_fds(before);
     /* ... and when there is no room for them in the process */
     rlim_t old = 0;
     peer_send_fds("c", fd, 2);
     set_fds_max(3, &old);
     assert_int_equal(uvm__sock_recv(sock, buf, sizeof buf, fds, &count), -UVM_E_PROTOCOL);
     set_fds_max(old, NULL);
-    assert_int_equal(loop_count_fds(), before);
+    loop_expect_fds(before);
+    uvm_harness_census_free(before);
     close(fd);
 }
 
