@@ -5,47 +5,26 @@
  * memory is not the engine's, so its hooks are set, too: a test program may do that.
  */
 #include "bridge_peer.h"
+#include "tests/unit/heap.h"
 #include <stdlib.h>
 #include <string.h>
 
-static unsigned counted, fail_from;
-static bool fail_on;
-
-static bool denied(void) {
-    counted++;
-    return fail_from > 0 && (counted == fail_from || (fail_on && counted > fail_from));
-}
-
-static void *counted_malloc(size_t bytes, void *arg) {
-    (void)arg;
-    return denied() ? NULL : malloc(bytes);
-}
-
-static void *counted_realloc(void *ptr, size_t bytes, void *arg) {
-    (void)arg;
-    return denied() ? NULL : realloc(ptr, bytes);
-}
-
-static void counted_free(void *ptr, void *arg) {
-    (void)arg;
-    free(ptr);
-}
+static struct heap heap;
 
 static void *tree_malloc(size_t bytes) {
-    return denied() ? NULL : malloc(bytes);
+    return heap_fails(&heap) ? NULL : malloc(bytes);
 }
 
 unsigned peer_fail_at(unsigned fail_at, bool for_good) {
-    unsigned before = counted;
-    counted = 0;
-    fail_from = fail_at;
-    fail_on = for_good;
+    unsigned before = heap.allocs;
+    heap.allocs = 0;
+    heap.fail_at = fail_at;
+    heap.fail_for_good = for_good;
     return before;
 }
 
 void peer_open(struct peer *p, size_t window_bytes) {
-    static const struct uvm_allocator allocator = {counted_malloc, counted_realloc, counted_free,
-                                                   NULL};
+    struct uvm_allocator allocator = heap_allocator(&heap);
     struct uvm_engine_params params = UVM_ENGINE_PARAMS_INIT;
     params.allocator = &allocator;
     cJSON_Hooks hooks = {tree_malloc, free};

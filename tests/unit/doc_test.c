@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "async/alloc.h"
+#include "tests/unit/heap.h"
 
 static const char example_a[] =
     "{\"Owner\":\"engine.exe\",\"SchemaVersion\":{\"Major\":2,\"Minor\":1},\"VirtualMachine\":{"
@@ -148,26 +149,13 @@ static struct uvm__doc document_b(void) {
 
 struct world {
     uvm_engine *e;
-    uint32_t allocs, fail_at;
+    struct heap heap;
 };
-
-static void *world_malloc(size_t bytes, void *arg) {
-    struct world *w = arg;
-    return ++w->allocs == w->fail_at ? NULL : malloc(bytes);
-}
-static void *world_realloc(void *p, size_t bytes, void *arg) {
-    struct world *w = arg;
-    return ++w->allocs == w->fail_at ? NULL : realloc(p, bytes);
-}
-static void world_free(void *p, void *arg) {
-    (void)arg;
-    free(p);
-}
 
 static int set_up(void **state) {
     static struct world w;
     memset(&w, 0, sizeof w);
-    struct uvm_allocator a = {world_malloc, world_realloc, world_free, &w};
+    struct uvm_allocator a = heap_allocator(&w.heap);
     struct uvm_engine_params p = UVM_ENGINE_PARAMS_INIT;
     p.allocator = &a;
     *state = &w;
@@ -469,8 +457,8 @@ static void nth_allocation_fails(void **state) {
     for (uint32_t n = 1; n < 100 && !ok; n++) {
         struct uvm__doc d = {0};
         struct uvm__fail f = {0};
-        w->allocs = 0;
-        w->fail_at = n;
+        w->heap.allocs = 0;
+        w->heap.fail_at = n;
         int rc = uvm__doc_read(w->e, example_b, strlen(example_b), &d, &f);
         char *text = NULL;
         size_t bytes;
@@ -483,7 +471,7 @@ static void nth_allocation_fails(void **state) {
         uvm__doc_deinit(&d);
     }
     assert_true(ok);
-    w->fail_at = 0;
+    w->heap.fail_at = 0;
 }
 
 int main(void) {

@@ -6,6 +6,7 @@
 #include "async/saga.h"
 #include "hvsock/hvsock.h"
 #include "tests/unit/cm.h"
+#include "tests/unit/heap.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,23 +21,8 @@ struct bed {
     uvm_op *op;
     int done;
     int code;
-    uint64_t allocations, fail_at; /* fail_at 0: never */
+    struct heap heap;
 };
-
-static void *bed_malloc(size_t bytes, void *arg) {
-    struct bed *b = arg;
-    return ++b->allocations == b->fail_at ? NULL : malloc(bytes);
-}
-
-static void *bed_realloc(void *ptr, size_t bytes, void *arg) {
-    struct bed *b = arg;
-    return ++b->allocations == b->fail_at ? NULL : realloc(ptr, bytes);
-}
-
-static void bed_free(void *ptr, void *arg) {
-    (void)arg;
-    free(ptr);
-}
 
 static void turn(struct bed *b) {
     while (uvm__engine_turn(b->engine)) {
@@ -63,7 +49,7 @@ static int setup(void **state) {
     static struct bed bed;
     struct bed *b = &bed;
     memset(b, 0, sizeof *b);
-    struct uvm_allocator a = {bed_malloc, bed_realloc, bed_free, b};
+    struct uvm_allocator a = heap_allocator(&b->heap);
     struct uvm_engine_params ep = UVM_ENGINE_PARAMS_INIT;
     ep.allocator = &a;
     assert_int_equal(uvm__engine_new_virtual(&ep, 1, &b->engine), 0);
@@ -227,9 +213,9 @@ static void dials_end_with_their_endpoint(void **state) {
 static void memory_may_run_out_anywhere(void **state) {
     struct bed *b = *state;
     unsigned failures = 0;
-    for (uint64_t at = 1; at < 100; at++) {
-        b->allocations = 0;
-        b->fail_at = at;
+    for (uint32_t at = 1; at < 100; at++) {
+        b->heap.allocs = 0;
+        b->heap.fail_at = at;
         struct uvm__listen_params p = {.port = PORT, .on_accept = on_accept, .arg = b};
         struct uvm__listener *l = NULL;
         int rc = uvm__hvsock_listen(b->host, &p, &l);
@@ -256,9 +242,9 @@ static void memory_may_run_out_anywhere(void **state) {
         uvm_op_unref(op);
         uvm__listener_close(l);
         turn(b);
-        if (b->allocations < at) {
+        if (b->heap.allocs < at) {
             assert_true(failures >= 4); /* listener, op, pair, bytes */
-            b->fail_at = 0;
+            b->heap.fail_at = 0;
             return;
         }
     }

@@ -7,6 +7,7 @@
 #include "async/limits.h"
 #include "async/saga.h"
 #include "tests/unit/cm.h"
+#include "tests/unit/heap.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,7 @@ struct world {
     int done;
     int code;
     char step_path[128], detail[128];
-    uint32_t allocs, fail_at; /* the nth allocation fails; 0: none */
+    struct heap heap;
 };
 
 struct state {
@@ -116,22 +117,9 @@ static void on_done(uvm_op *op, const uvm_error *err, void *arg) {
     note(w, "done");
 }
 
-static void *world_malloc(size_t bytes, void *arg) {
-    struct world *w = arg;
-    return ++w->allocs == w->fail_at ? NULL : malloc(bytes);
-}
-static void *world_realloc(void *p, size_t bytes, void *arg) {
-    struct world *w = arg;
-    return ++w->allocs == w->fail_at ? NULL : realloc(p, bytes);
-}
-static void world_free(void *p, void *arg) {
-    (void)arg;
-    free(p);
-}
-
 static void open_world(struct world *w) {
     memset(w, 0, sizeof *w);
-    struct uvm_allocator a = {world_malloc, world_realloc, world_free, w};
+    struct uvm_allocator a = heap_allocator(&w->heap);
     struct uvm_engine_params p = UVM_ENGINE_PARAMS_INIT;
     p.allocator = &a;
     assert_int_equal(uvm__engine_new_virtual(&p, 1, &w->e), 0);
@@ -368,8 +356,8 @@ static void nth_allocation_fails(void **unused) {
         struct world w;
         open_world(&w);
         w.step_waits[1] = true;
-        w.allocs = 0;
-        w.fail_at = n;
+        w.heap.allocs = 0;
+        w.heap.fail_at = n;
         int rc = uvm__op_start(w.e, NULL, &saga, &w, on_done, &w, &w.op);
         if (rc < 0) {
             assert_int_equal(rc, -UVM_E_NOMEM);

@@ -8,6 +8,7 @@
 #include "async/limits.h"
 #include "hcs/sim/sim.h"
 #include "tests/unit/cm.h"
+#include "tests/unit/heap.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,9 +38,7 @@ struct world {
     enum uvm__hcs_exit exit;
     char detail[128];
     struct uvm__hvsock *guest;
-    long live;
-    uint32_t allocs, fail_at;
-    bool fail_for_good;
+    struct heap heap;
 };
 
 static void note(struct world *w, const char *text) {
@@ -48,27 +47,6 @@ static void note(struct world *w, const char *text) {
 }
 
 /* ---- the world ---------------------------------------------------------------------------- */
-
-static bool fails(struct world *w) {
-    w->allocs++;
-    return w->fail_at > 0 && (w->fail_for_good ? w->allocs >= w->fail_at : w->allocs == w->fail_at);
-}
-static void *world_malloc(size_t bytes, void *arg) {
-    struct world *w = arg;
-    void *p = fails(w) ? NULL : malloc(bytes);
-    w->live += p != NULL;
-    return p;
-}
-static void *world_realloc(void *p, size_t bytes, void *arg) {
-    struct world *w = arg;
-    void *q = fails(w) ? NULL : realloc(p, bytes);
-    w->live += p == NULL && q != NULL;
-    return q;
-}
-static void world_free(void *p, void *arg) {
-    ((struct world *)arg)->live--;
-    free(p);
-}
 
 static void on_start(struct uvm__hcs_system *s, struct uvm__hvsock *guest, void *arg) {
     struct world *w = arg;
@@ -117,7 +95,7 @@ static void on_event(struct uvm__hcs_system *s, const struct uvm__hcs_event *ev,
 
 static void open_world(struct world *w) {
     memset(w, 0, sizeof *w);
-    struct uvm_allocator a = {world_malloc, world_realloc, world_free, w};
+    struct uvm_allocator a = heap_allocator(&w->heap);
     struct uvm_engine_params p = UVM_ENGINE_PARAMS_INIT;
     p.allocator = &a;
     assert_int_equal(uvm__engine_new_virtual(&p, 1, &w->e), 0);
@@ -234,7 +212,7 @@ static void close_world(struct world *w) {
     turn(w);
     assert_int_equal(w->closed, 1);
     uvm__engine_free_virtual(w->e);
-    assert_int_equal(w->live, 0);
+    assert_int_equal(w->heap.live, 0);
 }
 
 static void expect_ledger(struct world *w, uint32_t systems, uint32_t running) {
@@ -711,9 +689,9 @@ static void nth_allocation_fails(void **unused) {
             assert_true(n < 100);
             struct world w;
             open_world(&w);
-            w.allocs = 0;
-            w.fail_at = n;
-            w.fail_for_good = good;
+            w.heap.allocs = 0;
+            w.heap.fail_at = n;
+            w.heap.fail_for_good = good;
             int rc = start_create(&w);
             pass(&w, DONE_MS);
             if (rc == 0 && w.create.code == UVM_OK) {
@@ -722,7 +700,7 @@ static void nth_allocation_fails(void **unused) {
                 struct call c = {.w = &w};
                 rc = uvm__hcs_start(w.s, NULL, on_done, &c, &c.op);
                 pass(&w, DONE_MS);
-                past_the_end = rc == 0 && w.allocs < n;
+                past_the_end = rc == 0 && w.heap.allocs < n;
                 assert_true(rc == 0 ? c.code == UVM_OK : rc == -UVM_E_NOMEM && c.done == 0);
                 drop(&c);
                 uvm__sim_console(w.s, "lost when there is no memory");

@@ -4,7 +4,7 @@ def unit_test(name, deps, srcs = [], **kwargs):
     native.cc_test(
         name = name,
         size = kwargs.pop("size", "small"),
-        srcs = [name + ".c", "cm.h"] + srcs,
+        srcs = [name + ".c", "cm.h", "heap.h"] + srcs,
         deps = deps + ["//third_party:cmocka"],
         **kwargs
     )

@@ -9,25 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void *bed_realloc(void *ptr, size_t bytes, void *arg) {
-    struct bed *b = arg;
-    if (b->fail_in > 0 && --b->fail_in == 0) {
-        return NULL;
-    }
-    b->allocations += ptr == NULL;
-    return realloc(ptr, bytes);
-}
-
-static void *bed_malloc(size_t bytes, void *arg) {
-    return bed_realloc(NULL, bytes, arg);
-}
-
-static void bed_free(void *ptr, void *arg) {
-    struct bed *b = arg;
-    b->allocations--;
-    free(ptr);
-}
-
 static void on_interrupt(unsigned queue, void *arg) {
     struct bed *b = arg;
     b->interrupts[queue]++;
@@ -58,7 +39,7 @@ struct bed *bed_open(const struct uvm__virtio_vsock_params *params) {
     struct bed *b = calloc(1, sizeof *b);
     assert_non_null(b);
     guest_open(&b->g);
-    struct uvm_allocator a = {bed_malloc, bed_realloc, bed_free, b};
+    struct uvm_allocator a = heap_allocator(&b->heap);
     struct uvm_engine_params ep = UVM_ENGINE_PARAMS_INIT;
     ep.allocator = &a;
     assert_int_equal(uvm__engine_new_virtual(&ep, 3, &b->engine), 0);
@@ -85,7 +66,7 @@ void bed_close(struct bed *b) {
     uvm__guest_mem_deinit(&b->mem);
     bed_turn(b);
     uvm__engine_free_virtual(b->engine);
-    assert_int_equal(b->allocations, 0);
+    assert_int_equal(b->heap.live, 0);
     guest_close(&b->g);
     free(b);
 }

@@ -4,6 +4,7 @@
 #pragma once
 #include "hvsock/virtio_vsock.h"
 #include "tests/unit/cm.h"
+#include "tests/unit/heap.h"
 #include "tests/unit/vsock_guest.h"
 
 struct bed {
@@ -20,8 +21,7 @@ struct bed {
     int done, code;
     uvm_op *op;
     uint8_t payload[65536];
-    long allocations; /* blocks alive */
-    long fail_in;     /* the next allocations until one fails; 0: none fails */
+    struct heap heap;
 };
 
 enum { BED_PORT = 109, BED_GUEST_PORT = 4000 };

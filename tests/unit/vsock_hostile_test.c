@@ -291,7 +291,7 @@ static void storms_without_a_connection(void **state) {
     struct bed *b = *state;
     struct guest_conn c = bed_guest_conn(b, 1);
     struct uvm__stream *s = bed_accept(b, &c);
-    long before = b->allocations;
+    long before = b->heap.live;
     struct guest_header in;
     while (guest_take(&b->g, &in, NULL)) {
     }
@@ -304,7 +304,7 @@ static void storms_without_a_connection(void **state) {
     }
     /* All buffers, the list, the ring: then nothing more goes in. */
     assert_int_equal(sent, GUEST_QUEUE + UVM__VSOCK_ORPHANS_MAX + GUEST_QUEUE);
-    assert_int_equal(b->allocations, before);
+    assert_int_equal(b->heap.live, before);
     /* The guest takes again: all is answered in the end, and the ring goes on. */
     unsigned answers = 0;
     for (unsigned i = 0; i < 20; i++) {
@@ -351,7 +351,7 @@ static void requests_without_end(void **state) {
     }
     assert_int_equal(count, UVM__STREAMS_MAX);
     assert_int_equal(refused, 20000 - UVM__STREAMS_MAX);
-    assert_true(b->allocations < 3 * (long)UVM__STREAMS_MAX);
+    assert_true(b->heap.live < 3 * (long)UVM__STREAMS_MAX);
     while (count > 0) {
         uvm__stream_reset(streams[--count]);
         bed_turn(b);
@@ -493,7 +493,7 @@ static void credit_requests_without_end(void **state) {
     struct bed *b = *state;
     struct guest_conn c = bed_guest_conn(b, 1);
     struct uvm__stream *s = bed_accept(b, &c);
-    long before = b->allocations;
+    long before = b->heap.live;
     unsigned updates = 0;
     bed_settle(b);
     for (unsigned i = 0; i < 1000; i++) {
@@ -509,7 +509,7 @@ static void credit_requests_without_end(void **state) {
         guest_post(&b->g, GUEST_QUEUE);
     }
     assert_in_range(updates, 1000, 2000); /* one for all of a turn */
-    assert_int_equal(b->allocations, before);
+    assert_int_equal(b->heap.live, before);
     uvm__stream_reset(s);
 }
 
@@ -654,12 +654,13 @@ static void a_broken_queue_ends_the_device(void **state) {
 static void memory_may_run_out_anywhere(void **state) {
     struct bed *b = *state;
     unsigned worked = 0;
-    for (long at = 1; at < 12; at++) {
-        struct guest_conn c = bed_guest_conn(b, (uint32_t)at);
+    for (uint32_t at = 1; at < 12; at++) {
+        struct guest_conn c = bed_guest_conn(b, at);
         struct guest_header h;
         static uint8_t data[20000];
         b->accepted = NULL;
-        b->fail_in = at;
+        b->heap.allocs = 0;
+        b->heap.fail_at = at;
         assert_true(guest_say(&c, REQUEST, 0));
         bed_kick(b);
         assert_true(guest_take(&b->g, &h, NULL));
@@ -677,7 +678,7 @@ static void memory_may_run_out_anywhere(void **state) {
             assert_int_equal(h.op, RST);
             assert_null(b->accepted);
         }
-        b->fail_in = 0;
+        b->heap.fail_at = 0;
         while (guest_take(&b->g, &h, NULL)) {
         }
         guest_post(&b->g, GUEST_QUEUE);
