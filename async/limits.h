@@ -14,6 +14,9 @@
 #define UVM__EXIT_CLASSIFY_MS 1000u /* first sign of the VMM's end to a decided exit reason */
 #define UVM__AGENT_LOST_MS 3000u    /* end of the bridge to the VM's end; then it is terminated */
 #define UVM__MEMORY_RETRY_MS 100u   /* what must not fail for lack of memory is tried again */
+#define UVM__ATTACH_MS 60000u       /* a device asked for to its guest's answer */
+#define UVM__DETACH_MS 60000u       /* the other way */
+#define UVM__REMOVE_MS 10000u       /* the host's part of a removal; then it is given up on */
 #define UVM__STOP_GRACE_MS 10000u   /* a guest that was asked to shut down; our agent needs half */
 #define UVM__HEARTBEAT_MS 5000u     /* between two heartbeats of a running VM */
 #define UVM__RPC_MS 300000u         /* a synchronous RPC (reference: 5 min) */

@@ -96,6 +96,10 @@ const char *uvm__bridge_stacks_result(uvm_op *op);
 int uvm__bridge_modify(struct uvm__bridge *b, const char *container_id, const char *request,
                        uvm_scope *scope, uvm_done_fn on_done, void *arg, uvm_op **ret_op);
 
+/* True: the call's request had not begun to leave and never will; the call ends with CANCELED, soon.
+ * False: nothing has changed. For who must have the answer once there can be one. */
+bool uvm__bridge_withdraw(uvm_op *op);
+
 /* Of a container: a signal to its init. Of the UVM (NULL): the guest powers off, and the end of the
  * connection after the request has left counts as success. */
 int uvm__bridge_shutdown(struct uvm__bridge *b, const char *container_id, bool forced,

@@ -21,6 +21,7 @@ struct call_state {
     bool of_uvm;
     bool heartbeat;
     bool too_large; /* the request did not fit its frame */
+    bool begun;
     bool sent;
     bool over; /* the step has ended; a late reply changes nothing */
     /* results */
@@ -142,6 +143,7 @@ static uvm_error *begin(struct call_state *c) {
 static void call_run(uvm_op *op, void *state) {
     struct call_state *c = state;
     UVM_ASSERT(op == c->op);
+    c->begun = true;
     uvm_error *err = begin(c);
     if (err != NULL) {
         step_over(c, err);
@@ -158,6 +160,23 @@ static void call_cancel(uvm_op *op, void *state) {
         uvm__rpc_abandon(&c->rpc);
         step_over(c, uvm__scope_error(uvm__op_scope(op)));
     }
+}
+
+static const struct uvm__step steps[] = {{"request", call_run, call_cancel, NULL, false}};
+
+bool uvm__bridge_withdraw(uvm_op *op) {
+    UVM_ASSERT(uvm__op_saga(op)->steps == steps);
+    struct call_state *c = uvm__op_state(op);
+    if (!c->begun) {
+        uvm_op_cancel(op);
+        return true;
+    }
+    if (c->over || !uvm__rpc_withdraw(&c->rpc)) {
+        return false;
+    }
+    step_over(c, uvm__error(c->bridge->engine, UVM_E_CANCELED, 0, "%s: %s: withdrawn",
+                            c->bridge->name, uvm__messages[c->rpc.msg].name));
+    return true;
 }
 
 static int call_init(uvm_op *op, void *state, const void *params) {
@@ -187,8 +206,6 @@ static void call_deinit(void *state) {
     cJSON_Delete(c->tree);
     uvm__bridge_unref(c->bridge);
 }
-
-static const struct uvm__step steps[] = {{"request", call_run, call_cancel, NULL, false}};
 
 #define CALL_SAGA(text)                                                                            \
     {                                                                                              \

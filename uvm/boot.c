@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * boot.c — from a description to a running VM: one saga.
  *
- * create (the service makes the VMM, stopped) → listen → start → guest (its first dial) → agent (the
- * bridge's dial) → negotiate. The one undo is create's: hang up and close the system, which ends the VMM
+ * create (the service makes the VMM, stopped) → disks (on the host) → listen → start → guest (its first dial)
+ * → agent (the bridge's dial) → negotiate → mounts (of the disks, in the guest). The one undo is create's: hang up and close the system, which ends the VMM
  * at once; it is a plain call, since it must work when the VM is gone already. Deadline and cancel come
  * from the scope; the VM's end comes from exit.c and is set on this operation's scopes.
  *
@@ -21,6 +21,8 @@ struct boot {
     struct uvm__deadline linger; /* for the reason behind `failed` */
     uvm_error *failed;
     uvm_op *child;
+    struct uvm__boot_disks disks;
+    bool waiting_disks;
     bool waiting; /* for the guest or its agent: the step ends by itself when asked */
 };
 
@@ -91,7 +93,8 @@ static void on_cancel(uvm_op *op, void *state) {
     (void)op;
     if (b->failed != NULL) {
         end_step(b, UVM_TAKE_PTR(b->failed));
-    } else if (b->waiting) {
+    } else if (b->waiting || b->waiting_disks) {
+        b->waiting_disks = false;
         end_step(b, uvm__error(vm_of(b)->engine, UVM_E_CANCELED, 0, "interrupted"));
     }
 }
@@ -153,6 +156,57 @@ static void create_undo(uvm_op *op, void *state) {
     (void)op;
     uvm__vm_close_system(vm_of(b), on_undone, b);
 }
+
+/* ---- disks -------------------------------------------------------------------------------- */
+
+static bool disks_are_there(const struct boot *b) {
+    const struct uvm__boot_disks *d = &b->disks;
+    return (vm_of((struct boot *)b)->bridge == NULL ? d->on_host : d->mounted) == d->count;
+}
+
+static void on_disks(void *arg) {
+    struct boot *b = arg;
+    uvm_vm *vm = vm_of(b);
+    if (!b->waiting_disks || (b->disks.failed == NULL && !disks_are_there(b))) {
+        return;
+    }
+    b->waiting_disks = false;
+    if (b->disks.failed != NULL) {
+        fail_step(b, uvm_error_ref(b->disks.failed));
+        return;
+    }
+    if (vm->stage == UVM__STAGE_MOUNT) {
+        reach(vm, UVM__STAGE_DONE, b->disks.count == 0 ? "ready" : "disks are mounted");
+    }
+    end_step(b, NULL);
+}
+
+static void disks_run(uvm_op *op, void *state) {
+    struct boot *b = boot_of(state);
+    uvm_vm *vm = vm_of(b);
+    struct uvm__fail f = {0};
+    b->disks.op = op;
+    b->disks.news = on_disks;
+    b->disks.arg = b;
+    int rc = uvm__boot_disks_init(&b->disks, vm, &f);
+    if (rc < 0) {
+        end_step(b, uvm__fail_error(vm->engine, rc, &f));
+        return;
+    }
+    uvm__boot_disks_start(&b->disks);
+    b->waiting_disks = true;
+    on_disks(b);
+}
+
+static void mounts_run(uvm_op *op, void *state) {
+    struct boot *b = boot_of(state);
+    (void)op;
+    b->waiting_disks = true;
+    uvm__devices_set_bridge(&vm_of(b)->devices, vm_of(b)->bridge);
+    on_disks(b);
+}
+
+/* ---- start, guest, agent ------------------------------------------------------------------ */
 
 static void listen_run(uvm_op *op, void *state) {
     uvm_vm *vm = vm_of(boot_of(state));
@@ -217,7 +271,7 @@ static void on_negotiated(uvm_op *child, const uvm_error *err, void *arg) {
         return;
     }
     vm->times.negotiated = elapsed_ms(vm);
-    reach(vm, UVM__STAGE_DONE, "negotiated");
+    reach(vm, UVM__STAGE_MOUNT, "negotiated");
     end_step(b, NULL);
 }
 
@@ -318,16 +372,19 @@ static void deinit(void *state) {
     struct boot *b = boot_of(state);
     uvm_error_unref(b->failed);
     drop_child(b);
+    uvm__boot_disks_deinit(&b->disks);
     uvm__vm_op_deinit(&b->base);
 }
 
 static const struct uvm__step steps[] = {
     {"create", create_run, on_cancel, create_undo, true},
+    {"disks", disks_run, on_cancel, NULL, true},
     {"listen", listen_run, NULL, NULL, false},
     {"start", start_run, on_cancel, NULL, true},
     {"guest", wait_run, on_cancel, NULL, false},
     {"agent", wait_run, on_cancel, NULL, false},
     {"negotiate", negotiate_run, on_cancel, NULL, true},
+    {"mounts", mounts_run, on_cancel, NULL, true},
 };
 static const struct uvm__saga saga = {.name = "vm boot",
                                       .steps = steps,

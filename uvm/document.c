@@ -12,6 +12,7 @@
 #include "hcs/doc.h"
 #include <inttypes.h>
 #include <string.h>
+#include <strings.h>
 
 /* Only the system and administrators may bind: hvsock of a VM is the engine's. */
 #define BIND_SD "D:P(A;;FA;;;SY)(A;;FA;;;BA)"
@@ -210,7 +211,30 @@ static void set_files(const struct merge *m, struct uvm__doc *d) {
     set_text(m, "initrd", CHIPSET "InitRdPath", &k->init_rd_path, m->o->initrd);
 }
 
-/* What every Linux UVM has (hcsshim's internal/uvm/create_lcow.go). Devices come with their managers. */
+/* Controllers without disks, named as the guest's agent looks for them. */
+static void set_controllers(const struct uvm__options *o, struct uvm__doc *d,
+                            struct uvm__doc_scsi_controller room[UVM__DOC_SCSI_CONTROLLERS_MAX]) {
+    uint32_t count = o->scsi_controllers == 0 ? UVM_SCSI_CONTROLLERS_DEFAULT : o->scsi_controllers;
+    for (uint32_t i = 0; i < count; i++) {
+        room[i] = (struct uvm__doc_scsi_controller){.guid = uvm__doc_scsi_controller_guids[i]};
+    }
+    d->vm.devices.scsi = room;
+    d->vm.devices.scsi_count = count;
+}
+
+static void note_controllers(struct uvm__options *o, const struct uvm__doc *d) {
+    o->scsi_mask = 0;
+    for (size_t i = 0; i < d->vm.devices.scsi_count; i++) {
+        const struct uvm__doc_scsi_controller *c = &d->vm.devices.scsi[i];
+        o->scsi_attachments = o->scsi_attachments || c->attachments_count > 0;
+        for (unsigned n = 0; n < UVM__DOC_SCSI_CONTROLLERS_MAX; n++) {
+            bool same = strcasecmp(c->guid, uvm__doc_scsi_controller_guids[n]) == 0;
+            o->scsi_mask |= (uint8_t)(same ? 1u << n : 0);
+        }
+    }
+}
+
+/* What every Linux UVM has (hcsshim's internal/uvm/create_lcow.go). Disks are attached by the boot. */
 static void set_skeleton(struct uvm__doc *d) {
     d->owner = "uvm";
     d->schema_version.present = true;
@@ -258,6 +282,7 @@ static int write_out(struct uvm__options *o, struct uvm__doc *d, bool on_top, ch
     if (rc == 0) {
         o->cpus = (uint32_t)d->vm.topology.processor.count;
         o->memory_mb = d->vm.topology.memory.size_in_mb;
+        note_controllers(o, d);
     }
     uvm__buf_deinit(&cmdline);
     return rc;
@@ -266,11 +291,13 @@ static int write_out(struct uvm__options *o, struct uvm__doc *d, bool on_top, ch
 int uvm__document_build(struct uvm__options *o, const char *base, size_t base_bytes,
                         char **ret_text, size_t *ret_bytes, struct uvm__fail *f) {
     struct uvm__doc d = {0};
+    struct uvm__doc_scsi_controller controllers[UVM__DOC_SCSI_CONTROLLERS_MAX];
     int rc;
     f->msg[0] = 0;
     if (base == NULL) {
         rc = check_files(o, f);
         set_skeleton(&d);
+        set_controllers(o, &d, controllers);
     } else {
         rc = uvm__doc_read(o->engine, base, base_bytes, &d, f);
     }

@@ -20,6 +20,7 @@ static const char *const awaited[] = {
     [UVM__STAGE_AGENT] = "the guest's agent did not call in, /init did: the agent is not there, or "
                          "hangs; see its log",
     [UVM__STAGE_NEGOTIATE] = "the guest's agent called in and then said nothing",
+    [UVM__STAGE_MOUNT] = "the guest did not say that it has mounted the disks",
     [UVM__STAGE_DONE] = "",
 };
 
@@ -29,6 +30,7 @@ static const char *const ended[] = {
     [UVM__STAGE_CONTACT] = "; check that kernel and initrd belong together",
     [UVM__STAGE_AGENT] = "; /init ran, so look at the agent in the initrd",
     [UVM__STAGE_NEGOTIATE] = "; its agent had called in",
+    [UVM__STAGE_MOUNT] = "; its agent was to mount disks",
     [UVM__STAGE_DONE] = "",
 };
 

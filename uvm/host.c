@@ -83,6 +83,7 @@ void uvm__vm_hang_up(uvm_vm *vm) {
         uvm__stream_reset(vm->agent);
         vm->agent = NULL;
     }
+    uvm__devices_end(&vm->devices); /* before the bridge goes, which its calls use */
     if (vm->bridge != NULL) {
         uvm__bridge_close(vm->bridge);
         vm->bridge = NULL;
@@ -124,7 +125,9 @@ void uvm__vm_on_event(struct uvm__hcs_system *s, const struct uvm__hcs_event *ev
     case UVM__HCS_EVENT_RESUMED:
         on_paused(vm, UVM__EV_RESUMED);
         break;
-    case UVM__HCS_EVENT_RELEASED: /* nothing of the VM's can be taken for good yet */
+    case UVM__HCS_EVENT_RELEASED:
+        uvm__ring_note(vm->engine, &vm->ring, "released: %s", ev->resource);
+        uvm__devices_released(&vm->devices, ev->resource);
         break;
     case UVM__HCS_EVENT_CONSOLE:
         uvm__tail_write(&vm->console, ev->data, ev->bytes);

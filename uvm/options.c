@@ -163,6 +163,20 @@ static int read_annotations(struct uvm__options *o, const char *const *list, str
     return o->append == NULL ? 0 : check_append(o->append, f);
 }
 
+static int read_controllers(struct uvm__options *o, const struct uvm_vm_params *p,
+                            struct uvm__fail *f) {
+    if (p->scsi_controllers > UVM_SCSI_CONTROLLERS_MAX) {
+        return uvm__fail(f, UVM_E_INVAL, 0, "scsi_controllers: %" PRIu32 " is not in 1 to %u",
+                         p->scsi_controllers, UVM_SCSI_CONTROLLERS_MAX);
+    }
+    if (p->document != NULL) {
+        return uvm__fail(f, UVM_E_INVAL, 0,
+                         "scsi_controllers: the document says which ones there are");
+    }
+    o->scsi_controllers = p->scsi_controllers;
+    return 0;
+}
+
 static int read_all(struct uvm__options *o, const struct uvm_vm_params *p, struct uvm__fail *f) {
     int rc = read_id(o, p->id, f);
     rc = rc < 0 ? rc : read_name(o, p->name, f);
@@ -172,6 +186,12 @@ static int read_all(struct uvm__options *o, const struct uvm_vm_params *p, struc
     }
     if (rc == 0 && p->memory_mb != 0) {
         rc = uvm__options_memory(o, "memory", p->memory_mb, f);
+    }
+    if (rc == 0 && p->scsi_controllers != 0) {
+        rc = read_controllers(o, p, f);
+    }
+    if (rc == 0 && p->disks != NULL) {
+        rc = uvm__disks_read(o->engine, p->disks, &o->disks, f);
     }
     if (rc == 0 && p->log_level != NULL) {
         rc = read_log_level(o, p->log_level, f);
@@ -198,6 +218,7 @@ void uvm__options_deinit(struct uvm__options *o) {
         for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
             uvm__free(o->engine, texts[i]);
         }
+        uvm__disks_free(o->engine, o->disks);
     }
     *o = (struct uvm__options){0};
 }

@@ -8,7 +8,8 @@
 #include "async/async.h"
 #include "async/error.h"
 #include "async/guid.h"
-#include "uvm/uvm.h"
+#include "devices/scsi.h"
+#include "uvm/devices.h"
 
 struct uvm__options {
     uvm_engine *engine;
@@ -25,7 +26,11 @@ struct uvm__options {
     bool no_overcommit, deferred_commit, cold_discard;
     uint64_t low_mmio_gap_mb, high_mmio_base_mb, high_mmio_gap_mb;
     bool no_time_sync;
-    bool vpci; /* keeps the PCI bus in the guest's kernel */
+    struct uvm__scsi_params **disks; /* NULL-terminated copies; NULL: none */
+    uint32_t scsi_controllers;       /* 0: not given */
+    uint8_t scsi_mask;               /* bit per controller that the document has (document.c) */
+    bool scsi_attachments;           /* ... and it attaches disks itself */
+    bool vpci;                       /* keeps the PCI bus in the guest's kernel */
 };
 
 /* On failure `f` says which option and why, and nothing is kept. */
@@ -35,6 +40,14 @@ void uvm__options_deinit(struct uvm__options *o);
 
 /* annotation.c: one "KEY=VALUE". Sets what is not set yet. */
 int uvm__annotation_read(struct uvm__options *o, const char *text, struct uvm__fail *f);
+
+/* disk.c: what the caller's struct says, borrowed and checked; -UVM_E_INVAL, -UVM_E_LIMIT. */
+int uvm__disk_read(const struct uvm_scsi_params *params, struct uvm__scsi_params *ret,
+                   struct uvm__fail *f);
+/* Copies of a NULL-terminated list. */
+int uvm__disks_read(uvm_engine *e, const struct uvm_scsi_params *const *list,
+                    struct uvm__scsi_params ***ret, struct uvm__fail *f);
+void uvm__disks_free(uvm_engine *e, struct uvm__scsi_params **disks); /* accepts NULL */
 
 /* Shared by both: an option's text, checked and copied. `take` is replaced. */
 int uvm__options_text(struct uvm__options *o, char **field, const char *option, const char *text,

@@ -10,6 +10,7 @@
     X(STOP, "stop") /* and terminate */                                                            \
     X(WAIT, "wait")                                                                                \
     X(EXEC, "exec")                                                                                \
+    X(ATTACH, "attach")     /* and detach */                                                       \
     X(BOOTED, "booted")     /* negotiated */                                                       \
     X(UNBOOTED, "unbooted") /* the boot failed and is undone */                                    \
     X(UNDO_FAILED, "undo failed")                                                                  \

@@ -43,6 +43,7 @@ int uvm_version_number(void);
 typedef struct uvm__hcs uvm_service; /* a compute service */
 typedef struct uvm_vm uvm_vm;
 typedef struct uvm_process uvm_process;
+struct uvm_scsi_params; /* uvm/devices.h */
 
 /* Closes a service on which no VM is left; on_closed (may be NULL) runs later. */
 void uvm_service_close(uvm_service *service, void (*on_closed)(void *arg), void *arg);
@@ -120,11 +121,15 @@ struct uvm_vm_params {
     const char *cgroup; /* the control group (v2) that the VMM and its helpers join: a path below
                          * /sys/fs/cgroup. Made when it is missing (not its parent), and removed when the
                          * VM is gone if it was. Default: that of this process */
+    /* Disks that are there from the start, NULL-terminated (uvm/devices.h): attached before the guest
+     * runs, mounted before the boot is done. They can be detached like others. */
+    const struct uvm_scsi_params *const *disks;
+    uint32_t scsi_controllers; /* 1 … 4; default 1. With a document: what that says */
 };
 #define UVM_VM_PARAMS_INIT                                                                         \
     {                                                                                              \
         sizeof(struct uvm_vm_params), NULL, NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL,  \
-            0, NULL, NULL, NULL                                                                    \
+            0, NULL, NULL, NULL, NULL, 0                                                           \
     }
 
 /* Makes a VM that is described but not there yet (created). Checks every option without touching a
@@ -140,8 +145,9 @@ void uvm_vm_close(uvm_vm *vm, void (*on_closed)(void *arg), void *arg);
 /* ---- verbs ------------------------------------------------------------------------------------ */
 
 /* created → running: makes the VM, starts it, waits for the guest's agent and negotiates. Legal in
- * `created`, else -UVM_E_STATE. LIMIT: the host, or what the service was allowed, has no room for it (VMs,
- * memory, descriptors); then nothing was started. It counts until it is closed, or its boot has failed. Deadline: 120 s, or the scope's. Commit point: negotiated. After any
+ * `created`, else -UVM_E_STATE. LIMIT: the host, or what the service was allowed, has no room for it
+ * (VMs, memory, descriptors); then nothing was started. It counts until it is closed, or its boot has
+ * failed. Deadline: 120 s, or the scope's. Commit point: negotiated, and the disks are mounted. After any
  * failure nothing is left and the VM is `created` again; the error says what really happened
  * (EXITED: the VM ended, message says how; TIMEDOUT: message says what did not come), and its detail
  * holds the tail of the guest's console, of the agent's log, and the recent events. */

@@ -22,6 +22,7 @@ static void vm_free(uvm_vm *vm) {
     UVM_ASSERT(vm->system == NULL && vm->bridge == NULL && vm->agent == NULL);
     UVM_ASSERT(vm->control == NULL);
     UVM_ASSERT(uvm__list_empty(&vm->ops) && uvm__list_empty(&vm->processes));
+    uvm__devices_deinit(&vm->devices);
     uvm__options_deinit(&vm->options);
     if (vm->log.engine != NULL) {
         uvm__agent_log_deinit(&vm->log);
@@ -29,6 +30,7 @@ static void vm_free(uvm_vm *vm) {
     uvm__tail_deinit(&vm->console);
     uvm__free(e, vm->document);
     uvm__free(e, vm->properties);
+    uvm__free(e, vm->devices_text);
     uvm__free(e, vm->exit_detail);
     uvm__free(e, vm);
 }
@@ -110,6 +112,7 @@ int uvm_vm_new(uvm_engine *engine, uvm_service *service, const struct uvm_vm_par
     vm->arg = p.arg;
     init_scopes(vm);
     uvm__vm_exit_init(vm);
+    uvm__devices_init(&vm->devices, engine, vm->options.name, &vm->undo_root);
     uvm__heartbeat_init(vm);
     *ret_vm = vm;
     return 0;

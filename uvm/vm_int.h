@@ -15,6 +15,7 @@
 #include "async/log.h"
 #include "async/saga.h"
 #include "bridge/process.h"
+#include "devices/devices.h"
 #include "hcs/compute_service.h"
 #include "uvm/agent_log.h"
 #include "uvm/entropy.h"
@@ -29,6 +30,7 @@ enum uvm__stage {
     UVM__STAGE_CONTACT,   /* the guest runs, nobody has dialled */
     UVM__STAGE_AGENT,     /* the guest has dialled, its agent has not */
     UVM__STAGE_NEGOTIATE, /* the agent is connected */
+    UVM__STAGE_MOUNT,     /* negotiated; the boot's disks are being mounted */
     UVM__STAGE_DONE
 };
 
@@ -113,6 +115,9 @@ struct uvm_vm {
     struct uvm__list processes;  /* struct uvm_process.link */
     char *properties, accel[16]; /* props.c */
 
+    struct uvm__devices devices; /* what is attached: devices.c, boot_disks.c */
+    char *devices_text;
+
     struct uvm_control *control; /* control.c; NULL: none */
 
     bool closing, system_closing; /* close.c */
@@ -160,6 +165,22 @@ void uvm__heartbeat_stop(uvm_vm *vm);     /* idempotent */
 /* boot.c: what its steps wait for. */
 void uvm__boot_on_contact(uvm_vm *vm);
 void uvm__boot_on_vmm_end(uvm_vm *vm);
+
+/* boot_disks.c: the disks that a boot brings. Part of the boot's state; each attach is a child operation
+ * that holds the boot's. */
+struct uvm__boot_disks {
+    uvm_vm *vm;
+    uvm_op *op;              /* the boot's; borrowed */
+    void (*news)(void *arg); /* from the ready queue, after each change */
+    void *arg;
+    uint32_t count, on_host, mounted;
+    uvm_error *failed; /* the first one's error */
+};
+/* The registry takes the system, and the disks that its document attaches. */
+int uvm__boot_disks_init(struct uvm__boot_disks *d, uvm_vm *vm, struct uvm__fail *f);
+void uvm__boot_disks_start(
+    struct uvm__boot_disks *d); /* all of them; `failed` where one could not be */
+void uvm__boot_disks_deinit(struct uvm__boot_disks *d);
 
 /* explain.c: a boot's error in better words, with what is remembered as its detail. */
 uvm_error *uvm__vm_boot_explain(uvm_vm *vm, const uvm_error *err);

@@ -75,7 +75,7 @@ static void begin(struct world *w, struct trial *t, struct world_call *c) {
     w->inject[1] = t->inject[1];
     w->call = c;
     w->mark_op = "vm boot";
-    w->mark_step = "negotiate";
+    w->mark_step = "mounts";
     EXPECT_EQ(w, uvm_scope_new(w->e, uvm_vm_scope(w->vm), t->deadline_ms, &w->scope), 0);
     EXPECT_EQ(w, world_boot(w, c, w->vm, w->scope), 0);
 }

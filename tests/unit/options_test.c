@@ -290,12 +290,13 @@ static void test_annotations_are_bounded(void **state) {
     "brd.rd_nr=0 pmtmr=0 -- -e 1 /bin/vsockexec -e 109 /bin/gcs -v4 -log-format json -loglevel "   \
     "info"
 
+#define SCSI "\"Scsi\":{\"df6d0690-79e5-55b6-a5ec-c1e2f77f580a\":{}},"
 #define DOCUMENT(owner, line, memory, cpus)                                                        \
     "{\"Owner\":\"" owner "\",\"SchemaVersion\":{\"Major\":2,\"Minor\":1},\"VirtualMachine\":{"    \
     "\"StopOnReset\":true,\"Chipset\":{\"LinuxKernelDirect\":{\"KernelFilePath\":"                 \
     "\"/boot/vmlinux\",\"InitRdPath\":\"/boot/initrd.img\",\"KernelCmdLine\":\"" line "\"}},"      \
     "\"ComputeTopology\":{\"Memory\":{\"SizeInMB\":" memory ",\"AllowOvercommit\":true},"          \
-    "\"Processor\":{\"Count\":" cpus "}},\"Devices\":{\"HvSocket\":{\"HvSocketConfig\":{"          \
+    "\"Processor\":{\"Count\":" cpus "}},\"Devices\":{" SCSI "\"HvSocket\":{\"HvSocketConfig\":{"  \
     "\"DefaultBindSecurityDescriptor\":\"D:P(A;;FA;;;SY)(A;;FA;;;BA)\"}}}},"                       \
     "\"ShouldTerminateOnLastHandleClosed\":true}"
 

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT
+ * scsi_int.h — disks and their mounts, for scsi.c (who has which slot), scsi_check.c and scsi_turn.c.
+ */
+#pragma once
+#include "devices/device_int.h"
+#include "hcs/modify_doc.h"
+
+enum uvm__scsi_state {
+    UVM__SCSI_NEW,       /* nothing is on the host */
+    UVM__SCSI_ATTACHING, /* `call` */
+    UVM__SCSI_ATTACHED,
+    UVM__SCSI_EJECTING, /* `call` */
+    UVM__SCSI_EJECTED,  /* the guest has let go of it */
+    UVM__SCSI_REMOVING, /* `call` */
+    UVM__SCSI_UNKNOWN /* the host did not say: only RELEASED, a removal or the VM's end settles it */
+};
+
+struct uvm__scsi_disk {
+    struct uvm__list link; /* uvm__scsi.disks, until it is over */
+    struct uvm__devices *devices;
+    struct uvm__list mounts; /* struct uvm__scsi_mount.link, until each is gone */
+    uint32_t controller, lun;
+    bool read_only, physical, pinned;
+    bool over; /* off the registry: freed with the call under way */
+    enum uvm__scsi_state state;
+    bool released;              /* RELEASED came */
+    bool blocked;               /* the connection is lost: the VM's end settles it */
+    uvm_op *call;               /* under way: host or guest */
+    struct uvm__deadline timer; /* bounds a removal; or waits for memory */
+    char *add, *eject, *remove; /* requests, made before anything happens */
+    char path[];
+};
+
+enum uvm__scsi_mounted {
+    UVM__SCSI_UNMOUNTED,
+    UVM__SCSI_MOUNTING, /* `call` */
+    UVM__SCSI_MOUNTED,
+    UVM__SCSI_UNMOUNTING /* `call` */
+};
+
+/* An attachment: of a disk without a mount, or a mount. */
+struct uvm__scsi_mount {
+    struct uvm__device base;
+    struct uvm__list link;       /* of its disk, until gone */
+    struct uvm__scsi_disk *disk; /* NULL: gone */
+    uint32_t controller, lun;    /* of that disk, also later */
+    bool mounts;
+    enum uvm__scsi_mounted state;
+    bool blocked; /* the connection is lost: the VM's end settles it */
+    uvm_op *call;
+    struct uvm__deadline timer; /* waits for memory */
+    struct uvm__scsi_params *want;
+    char *guest_path;      /* NULL: nothing to mount */
+    char *mount, *unmount; /* requests */
+};
+
+static inline struct uvm__scsi_mount *uvm__scsi_mount_of(const struct uvm__device *dev) {
+    return UVM__CONTAINER_OF((struct uvm__device *)dev, struct uvm__scsi_mount, base);
+}
+
+/* scsi_check.c: the same mount, but for where; the order of the options does not count. */
+bool uvm__scsi_same_mount(const struct uvm__scsi_params *a, const struct uvm__scsi_params *b);
+
+/* scsi_doc.c: the requests; -UVM_E_NOMEM. */
+int uvm__scsi_disk_requests(struct uvm__scsi_disk *disk);
+int uvm__scsi_mount_requests(struct uvm__scsi_mount *m);
+/* Its ResourcePath. */
+void uvm__scsi_resource(const struct uvm__scsi_disk *disk, char ret[UVM__MODIFY_PATH_BYTES]);
+
+/* scsi_turn.c */
+void uvm__scsi_turn(struct uvm__device *dev);
+bool uvm__scsi_withdraw(struct uvm__device *dev);
+void uvm__scsi_again(struct uvm__device *dev);
+void uvm__scsi_disk_released(struct uvm__scsi_disk *disk);
+void uvm__scsi_on_disk_timer(struct uvm__deadline *t);
+void uvm__scsi_on_mount_timer(struct uvm__deadline *t);
+
+/* scsi.c */
+void uvm__scsi_disk_over(struct uvm__scsi_disk *disk); /* no mount is left: its slot is free */
+void uvm__scsi_disk_free(struct uvm__scsi_disk *disk); /* it is over, no call is under way */
+void uvm__scsi_mount_gone(struct uvm__scsi_mount *m);  /* and its disk, if it was the last */

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT
+ * boot_disks.c — the disks of a boot: those that the document attaches, and those of the params.
+ *
+ * The first are the host's from the start and stay as long as the VM lives. The others are ordinary attaches
+ * that begin before the guest runs and end when it has mounted them; in between the boot goes on. They are
+ * children of the boot: its cancel is theirs, and the first that fails fails the boot, which takes all.
+ */
+#include "async/cleanup.h"
+#include "hcs/doc.h"
+#include "uvm/vm_int.h"
+#include <string.h>
+#include <strings.h>
+
+/* ---- of the document ---------------------------------------------------------------------- */
+
+static int pin_controller(uvm_vm *vm, const struct uvm__doc_scsi_controller *c,
+                          struct uvm__fail *f) {
+    uint32_t n = 0;
+    while (n < UVM__DOC_SCSI_CONTROLLERS_MAX &&
+           strcasecmp(c->guid, uvm__doc_scsi_controller_guids[n]) != 0) {
+        n++;
+    }
+    if (n == UVM__DOC_SCSI_CONTROLLERS_MAX) {
+        return 0; /* not one that the manager uses */
+    }
+    for (size_t i = 0; i < c->attachments_count; i++) {
+        const struct uvm__doc_scsi_attachment *a = &c->attachments[i];
+        int rc = uvm__scsi_pin(&vm->devices, n, (uint32_t)a->lun, a->path, a->read_only,
+                               strcmp(a->type, "PassThru") == 0, f);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+static int pin_all(uvm_vm *vm, struct uvm__fail *f) {
+    struct uvm__doc doc = {0};
+    int rc = uvm__doc_read(vm->engine, vm->document, vm->document_bytes, &doc, f);
+    if (rc < 0) {
+        return rc;
+    }
+    for (size_t i = 0; rc == 0 && i < doc.vm.devices.scsi_count; i++) {
+        rc = pin_controller(vm, &doc.vm.devices.scsi[i], f);
+    }
+    uvm__doc_deinit(&doc);
+    return rc;
+}
+
+int uvm__boot_disks_init(struct uvm__boot_disks *d, uvm_vm *vm, struct uvm__fail *f) {
+    d->vm = vm;
+    uvm__devices_set_system(&vm->devices, vm->system);
+    uvm__scsi_set_controllers(&vm->devices, vm->options.scsi_mask);
+    return vm->options.scsi_attachments ? pin_all(vm, f) : 0;
+}
+
+/* ---- of the params ------------------------------------------------------------------------ */
+
+static void fail(struct uvm__boot_disks *d, uvm_error *take_err) {
+    if (d->failed == NULL) {
+        d->failed = take_err;
+    } else {
+        uvm_error_unref(take_err);
+    }
+}
+
+static void on_host(void *arg) {
+    struct uvm__boot_disks *d = arg;
+    d->on_host++;
+    d->news(d->arg);
+}
+
+static void on_done(uvm_op *op, const uvm_error *err, void *arg) {
+    struct uvm__boot_disks *d = arg;
+    uvm_op *boot = d->op;
+    (void)op;
+    if (err == NULL) {
+        d->mounted++;
+    } else {
+        fail(d, uvm_error_ref((uvm_error *)err));
+    }
+    d->news(d->arg);
+    uvm_op_unref(boot); /* may free d */
+}
+
+void uvm__boot_disks_start(struct uvm__boot_disks *d) {
+    struct uvm__scsi_params **disks = d->vm->options.disks;
+    for (size_t i = 0; disks != NULL && disks[i] != NULL && d->failed == NULL; i++) {
+        const struct uvm__attach_params p = {.devices = &d->vm->devices,
+                                             .kind = &uvm__scsi_kind,
+                                             .params = disks[i],
+                                             .on_host = on_host,
+                                             .arg = d};
+        int rc = uvm__device_attach(&p, uvm__op_scope(d->op), on_done, d, NULL);
+        if (rc < 0) {
+            fail(d, uvm__fail_error(d->vm->engine, rc, NULL));
+        } else {
+            d->count++;
+            uvm_op_ref(d->op);
+        }
+    }
+}
+
+void uvm__boot_disks_deinit(struct uvm__boot_disks *d) {
+    uvm_error_unref(UVM_TAKE_PTR(d->failed));
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT
+ * devices.h — devices of a running VM: attach, detach, list.
+ *
+ * Attaching what is there already shares it: the same id comes back, counted once more, and the last
+ * detach takes it away. An id ("scsi-3") names one attachment for the VM's whole life and is never
+ * used again. A disk may be attached without a mount, and mounted several times: each is an attachment.
+ *
+ * All verbs are operations (async/async.h). What could not be taken back is quarantined: it stays in
+ * uvm_vm_devices(), keeps its place, and uvm_detach() tries its removal again. The VM's end releases
+ * everything.
+ * Ownership: params are copied. Threading: the loop's thread only. */
+#pragma once
+#include "uvm/uvm.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define UVM_SCSI_CONTROLLERS_MAX 4u         /* SCSI controllers of a VM */
+#define UVM_SCSI_LUNS_MAX 64u               /* disks on one of them */
+#define UVM_SCSI_CONTROLLERS_DEFAULT 1u     /* SCSI controllers, where nothing is said */
+#define UVM_DISK_HOST_PATH_BYTES_MAX 4095u  /* a disk's path on the host */
+#define UVM_DISK_GUEST_PATH_BYTES_MAX 1023u /* where a disk is mounted */
+#define UVM_DISK_OPTIONS_MAX 32u            /* options of one mount */
+#define UVM_DISK_OPTION_BYTES_MAX 255u      /* one of them */
+#define UVM_DISK_FILESYSTEM_BYTES_MAX 31u   /* a file system's name */
+
+/* Zero or NULL: no, or the default. */
+struct uvm_scsi_params {
+    size_t size;           /* sizeof this struct */
+    const char *host_path; /* absolute: a disk image or a block device; needed */
+    bool read_only;        /* the disk, and so the mount */
+    bool physical;         /* a whole disk of the host, not an image */
+    bool mount; /* false, and no guest path: the guest gets the disk and mounts nothing */
+    const char *guest_path;     /* where to mount; absolute; default /run/mounts/scsi/m<n> */
+    uint64_t partition;         /* 1 …; 0: the whole disk. This and what follows: of the mount */
+    const char *const *options; /* NULL-terminated; in any order */
+    const char *filesystem;     /* default: what the guest finds */
+    bool ensure_filesystem;     /* formats with `filesystem` what has another one */
+    bool block_dev;             /* guest_path becomes a link to the device instead of a mount */
+    bool encrypted;             /* dm-crypt with a key that nobody keeps */
+};
+#define UVM_SCSI_PARAMS_INIT                                                                       \
+    {                                                                                              \
+        sizeof(struct uvm_scsi_params), NULL, false, false, false, NULL, 0, NULL, NULL, false,     \
+            false, false                                                                           \
+    }
+
+/* Attaches a disk and mounts it if asked to. Legal in `running`, else -UVM_E_STATE; what is wrong with
+ * the params is the operation's error, in words. Commit point: the guest's answer to the mount (nothing
+ * to mount: the guest has the disk). Before it a cancel or a failure takes everything back. Who asks for
+ * what is just being attached waits for it; when it fails all of them hear why, and who gives up leaves
+ * the others alone. Deadline: 60 s, or the scope's.
+ * Errors: INVAL (an option), EXISTS (the disk or the guest path is in use in another way), LIMIT (no free
+ * slot), STATE (the disk is quarantined), PEER (the guest or the host refused), EXITED, UNDO. */
+int uvm_scsi_attach(uvm_vm *vm, const struct uvm_scsi_params *params, uvm_scope *scope,
+                    uvm_done_fn on_done, void *arg, uvm_op **ret_op);
+
+struct uvm_attach_result {
+    const char *id;         /* "scsi-3" */
+    const char *kind;       /* "scsi" */
+    const char *guest_path; /* "": nothing is mounted */
+    uint32_t controller, lun;
+    bool shared;   /* it was there, or on its way, before */
+    uint32_t refs; /* with this one */
+};
+/* Of a successful attach; strings live as long as the op. Otherwise all is zero and "". */
+struct uvm_attach_result uvm_attach_result(uvm_op *op);
+
+/* Gives one reference back. The last one: unmount in the guest, let go of the disk there, remove it on
+ * the host; success means that all three have happened. Commit point: the guest's answer to the unmount.
+ * An unmount that the guest refuses changes nothing (PEER). What fails later is quarantined (UNDO):
+ * detaching the id again goes on from there. NOTFOUND: no such id. STATE: it is being detached or still
+ * being attached, or belongs to the boot. Legal in `running`. Deadline: 60 s, or the scope's. */
+int uvm_detach(uvm_vm *vm, const char *id, uvm_scope *scope, uvm_done_fn on_done, void *arg,
+               uvm_op **ret_op);
+
+/* A JSON array, in order of ids: {"id","kind","host_path","read_only","guest_path","partition",
+ * "location":{"controller","lun"},"refs","state","quarantined"}; state: attaching, mounting, attached,
+ * detaching. NULL: no memory. */
+const char *uvm_vm_devices(uvm_vm *vm);
+
+#ifdef __cplusplus
+}
+#endif
