@@ -55,6 +55,8 @@
 #define UVM__STREAM_WINDOW_BYTES 524288u   /* receive window of one hvsock stream */
 #define UVM__STREAMS_MAX 1024u             /* streams of one VM, half-open ones included */
 #define UVM__STREAMS_BYTES_MAX (16u << 20) /* unread bytes of all streams of one VM */
+#define UVM__REQUESTS_PER_S_MAX 20000u     /* connections that a guest opens, in the long run */
+#define UVM__REQUESTS_AT_ONCE_MAX 4096u    /* ... and in one go */
 #define UVM__CONNECTS_MAX 128u             /* host-initiated connects in flight per VM */
 #define UVM__ACCEPTS_MAX 128u              /* accepted, not yet taken, per listener */
 #define UVM__HEARTBEAT_MISSES 2u           /* periods in a row without an answer; then it is hung */

@@ -89,11 +89,29 @@ static void refuse(struct uvm__virtio_vsock *v, const struct uvm__vsock_header *
     v->stats.resets++;
 }
 
+/* A connection costs its consumer a callback, at least: one that is opened and dropped in a loop would cost
+ * it all its time, however few are open. */
+static bool ration(struct uvm__virtio_vsock *v) {
+    uint64_t now = uvm__now_ms(v->engine);
+    uint64_t more = (now - v->requests_ms) * (UVM__REQUESTS_PER_S_MAX / 1000u);
+    uint64_t room = UVM__REQUESTS_AT_ONCE_MAX - v->requests;
+    v->requests += (uint32_t)(more < room ? more : room);
+    v->requests_ms = now;
+    if (v->requests == 0) {
+        return false;
+    }
+    v->requests--;
+    return true;
+}
+
 static void request_came(struct uvm__virtio_vsock *v, const struct uvm__vsock_header *h) {
     struct uvm__listener *l = NULL;
     bool sane = h->fwd_cnt == v->params.counters_start; /* nothing was sent yet */
     if (sane && v->stats.streams < v->params.streams_max) {
         l = uvm__hvsock_admit(&v->hvsock, h->dst_port);
+    }
+    if (l != NULL && !ration(v)) {
+        l = NULL;
     }
     struct uvm__vsock_conn *c =
         l == NULL ? NULL : uvm__vsock_conn_new(v, h->src_port, h->dst_port, UVM__VSOCK_OPEN);
@@ -439,7 +457,11 @@ static const struct uvm__hvsock_ops vsock_ops = {
 
 int uvm__virtio_vsock_init(struct uvm__virtio_vsock *v, uvm_engine *e,
                            const struct uvm__virtio_vsock_params *params) {
-    *v = (struct uvm__virtio_vsock){.engine = e, .params = *params, .next_port = FIRST_PORT};
+    *v = (struct uvm__virtio_vsock){.engine = e,
+                                    .params = *params,
+                                    .next_port = FIRST_PORT,
+                                    .requests = UVM__REQUESTS_AT_ONCE_MAX,
+                                    .requests_ms = uvm__now_ms(e)};
     if (v->params.streams_max == 0) {
         v->params.streams_max = UVM__STREAMS_MAX;
     }

@@ -59,6 +59,8 @@ struct uvm__virtio_vsock {
     struct uvm__vsock_conn *buckets[UVM__VSOCK_BUCKETS];
     uint32_t hash_seed;
     uint32_t next_port;    /* of the host, for dialling */
+    uint32_t requests;     /* that the guest may make now */
+    uint64_t requests_ms;  /* when they were last counted */
     uint64_t window_extra; /* of all windows, beyond the minimum of each */
     struct uvm__fifo_pool pool;
 

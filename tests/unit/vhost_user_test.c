@@ -258,6 +258,29 @@ static void misplaced_rings(void **state) {
     assert_false(f->ended);
 }
 
+/* 35: rings before there is memory, and before anything at all. */
+static void rings_without_memory(void **state) {
+    struct front *f = *state;
+    front_realize(f);
+    front_send64(f, SET_FEATURES, 0x170000000);
+    for (unsigned i = 0; i < 2; i++) {
+        front_ring(f, i, 0);
+        front_send_state(f, SET_VRING_ENABLE, i, 1);
+        front_turns(f);
+        assert_true(front_signalled(f->err[i]));
+    }
+    front_kick(f);
+    assert_false(f->ended);
+    uint32_t rx;
+    uint32_t tx;
+    front_stop(f, &rx, &tx);
+    guest_post(&f->g, GUEST_QUEUE);
+    front_driver_ok(f, rx, tx); /* in the right order it works */
+    struct guest_conn c = front_conn(f, 1);
+    front_accept(f, &c);
+    front_still_works(f, &c, f->accepted);
+}
+
 static void order_of_enable_and_kick_does_not_matter(void **state) {
     struct front *f = *state;
     front_realize(f);
@@ -698,6 +721,7 @@ int main(void) {
         CASE(regions_come_and_go),
         CASE(a_table_without_the_rings_turns_them_off),
         CASE(misplaced_rings),
+        CASE(rings_without_memory),
         CASE(order_of_enable_and_kick_does_not_matter),
         CASE(messages_in_any_pieces),
         CASE(questions_that_are_refused),
