@@ -77,7 +77,7 @@ static void a_vmm_that_does_not_die_is_waited_for(void **state) {
     uvm_op *op;
     (void)state;
     assert_int_equal(uvm__engine_new_virtual(NULL, 1, &t.engine), 0);
-    t.service = (struct uvm__hcs){&ops, t.engine};
+    t.service = (struct uvm__hcs){.ops = &ops, .engine = t.engine};
     p.kernel = "/kernel";
     p.initrd = "/initrd";
     assert_int_equal(uvm_vm_new(t.engine, &t.service, &p, &vm, NULL), 0);
