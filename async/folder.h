@@ -36,6 +36,8 @@ int uvm__folder_sweep(uvm_engine *e, int parent, const char *name, struct uvm__f
 
 /* Opens `name` below `parent`, to read what is in it. -UVM_E_NOTFOUND, -UVM_E_HOST (not ours), -UVM_E_IO. */
 int uvm__folder_enter(int parent, const char *name, int *ret_fd, struct uvm__fail *f);
+/* The same, and makes a missing one (mode 0700). */
+int uvm__folder_make(int parent, const char *name, int *ret_fd, struct uvm__fail *f);
 /* Whether somebody holds the lock of `name` below `parent`. (It is tried for a moment: an owner's lock is
  * never taken away, but a sweep or a claim in that moment may see a living owner where there is none.) */
 bool uvm__folder_lives(int parent, const char *name);
@@ -49,3 +51,7 @@ int uvm__folder_write(int fd, const char *name, const void *data, size_t bytes,
 /* At most bytes - 1 of it, NUL-terminated. Returns the length, or -UVM_E_NOTFOUND, -UVM_E_LIMIT,
  * -UVM_E_IO. */
 int64_t uvm__folder_read(int fd, const char *name, char *buf, size_t bytes);
+/* Removes a file; false: it is still there. */
+bool uvm__folder_unlink(int fd, const char *name);
+/* Removes files: those that were written more than `age_s` ago, and the oldest until `keep` are left. */
+void uvm__folder_prune(uvm_engine *e, int fd, uint32_t keep, uint64_t age_s);

@@ -100,6 +100,13 @@ bool uvm__folder_lives(int parent, const char *name) {
     return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
 }
 
+int uvm__folder_make(int parent, const char *name, int *ret_fd, struct uvm__fail *f) {
+    if (mkdirat(parent, name, 0700) != 0 && errno != EEXIST) {
+        return fail_errno(f, errno, "made", name);
+    }
+    return uvm__folder_enter(parent, name, ret_fd, f);
+}
+
 int uvm__folder_list(int fd, bool (*fn)(const char *name, void *arg), void *arg,
                      struct uvm__fail *f) {
     int own = openat(fd, ".", OPEN_FLAGS);
@@ -297,6 +304,46 @@ int64_t uvm__folder_read(int fd, const char *name, char *buf, size_t bytes) {
         len += (size_t)n;
         if (len == bytes) {
             return -UVM_E_LIMIT;
+        }
+    }
+}
+
+bool uvm__folder_unlink(int fd, const char *name) {
+    return unlinkat(fd, name, 0) == 0 || errno == ENOENT;
+}
+
+/* The oldest of all files, and their count. */
+struct oldest {
+    int fd;
+    uint32_t count;
+    time_t at;
+    char name[256];
+};
+
+static bool look(const char *name, void *arg) {
+    struct oldest *o = arg;
+    struct stat st;
+    if (fstatat(o->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        if (o->count == 0 || st.st_mtime < o->at) {
+            o->at = st.st_mtime;
+            (void)snprintf(o->name, sizeof o->name, "%s", name);
+        }
+        o->count++;
+    }
+    return true;
+}
+
+void uvm__folder_prune(uvm_engine *e, int fd, uint32_t keep, uint64_t age_s) {
+    uint64_t now_s = uvm__wall_ns(e) / 1000000000u;
+    for (;;) { /* ends: each round removes one */
+        struct oldest o = {.fd = fd};
+        struct uvm__fail ignored;
+        if (uvm__folder_list(fd, look, &o, &ignored) < 0 || o.count == 0) {
+            return;
+        }
+        bool old = o.at >= 0 && (uint64_t)o.at + age_s < now_s;
+        if ((o.count <= keep && !old) || unlinkat(fd, o.name, 0) != 0) {
+            return;
         }
     }
 }

@@ -30,6 +30,7 @@
 #define UVM__ACCEPT_REST_MS 100u    /* a listener that got no descriptor tries again */
 #define UVM__CONTROL_HELLO_MS 5000u /* a control client connected to its hello */
 #define UVM__CONTROL_LINGER_MS 1000u /* last answers wait for a control client that does not read */
+#define UVM__CONTROL_ENDED_MS 86400000u /* the end of a UVM is remembered */
 
 /* sizes and counts */
 #define UVM__FRAME_BYTES_MAX 65536u             /* bridge frame towards the host, header included */
@@ -68,4 +69,6 @@
 #define UVM__CONTROL_CALLS_MAX 64u          /* in flight, of one control client */
 #define UVM__CONTROL_PROCESSES_MAX 64u   /* that one control client started and did not wait for */
 #define UVM__CONTROL_FDS_MAX 8u          /* descriptors of a control client that no call took yet */
+#define UVM__CONTROL_ENDED_MAX 64u       /* ends of UVMs that a state folder remembers */
+#define UVM__CONTROL_ENDED_BYTES 65536u  /* of one of them */
 #define UVM__CONTROL_STREAM_BYTES 65536u /* of console or log, for a reader that is slow */

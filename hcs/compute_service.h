@@ -35,6 +35,7 @@ enum uvm__hcs_event_kind {
 struct uvm__hcs_event {
     enum uvm__hcs_event_kind kind;
     enum uvm__hcs_exit exit; /* EXITED */
+    int status;              /* EXITED: of the VMM's process, 128 + n for a signal; -1: not known */
     const char *detail;      /* EXITED: "killed by SIGKILL", the VMM's stderr tail; never NULL */
     const void *data;        /* CONSOLE */
     size_t bytes;

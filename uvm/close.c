@@ -19,7 +19,7 @@ static void on_system_closed(void *arg) {
     bool lives =
         vm->state == UVM_VM_RUNNING || vm->state == UVM_VM_PAUSED || vm->state == UVM_VM_STOPPING;
     if (lives && !vm->vmm_ended) {
-        uvm__vm_exit_on_vmm_end(vm, UVM__HCS_EXIT_TERMINATED, "");
+        uvm__vm_exit_on_vmm_end(vm, UVM__HCS_EXIT_TERMINATED, -1, "");
     }
     uvm__vm_close_turn(vm);
 }

@@ -47,6 +47,9 @@ uint32_t uvm_control_clients(const uvm_control *control) {
 
 void uvm__control_on_state(uvm_control *c) {
     struct uvm__list *it, *tmp;
+    if (c->vm->state == UVM_VM_RUNNING) {
+        (void)uvm_vm_accel(c->vm); /* its service cannot be asked at the end, which tells it */
+    }
     UVM__LIST_FOREACH_SAFE(it, tmp, &c->conns) {
         uvm__control_calls_on_state(conn_of(it));
     }
@@ -128,6 +131,7 @@ void uvm__control_end(uvm_control *c) {
     uvm__control_closing(c);
     c->ended = true;
     c->vm->log.sink = NULL;
+    uvm__control_remember(c);
     uvm__folder_release(c->engine, c->parent_fd, c->vm->options.name, UVM_TAKE_FD(c->folder_fd));
     uvm__close_fd(&c->parent_fd);
     UVM__LIST_FOREACH_SAFE(it, tmp, &c->conns) {
@@ -178,6 +182,7 @@ static int open_all(uvm_control *c, const char *folder, struct uvm__fail *f) {
     }
     rc = rc < 0 ? rc : write_about(c, f);
     if (rc == 0) {
+        uvm__control_forget(c);
         const struct uvm__local_params p = {.folder_fd = c->folder_fd,
                                             .name = UVM_CONTROL_SOCKET,
                                             .backlog = UVM__CONTROL_BACKLOG,

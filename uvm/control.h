@@ -19,9 +19,9 @@ extern "C" {
 
 #define UVM_CONTROL_VERSION 1u            /* of the protocol */
 #define UVM_CONTROL_SOCKET "control.sock" /* in the VM's folder */
-#define UVM_CONTROL_ABOUT                                                                          \
-    "vm.json" /* {"id","name","owner_pid","started_ms",
-                                           * "memory_mb","ledger"} */
+#define UVM_CONTROL_ENDED ".ended" /* beside it: a file NAME for each end that is remembered */
+/* In the VM's folder: {"id","name","owner_pid","started_ms","memory_mb","ledger"} */
+#define UVM_CONTROL_ABOUT "vm.json"
 
 typedef struct uvm_control uvm_control;
 
@@ -41,7 +41,8 @@ struct uvm_control_params {
  * -UVM_E_INVAL, -UVM_E_IO, -UVM_E_NOMEM. *ret_err (may be NULL) says it in words. `ret` may be NULL.
  *
  * uvm_vm_close() ends it as its last act: clients get the answers to what they asked, the folder is
- * removed, connections are closed, then the VM's on_closed runs. */
+ * removed, connections are closed, then the VM's on_closed runs. How it ended is remembered in the state
+ * folder for a while (a day, the latest 64), until a VM of the same name comes. */
 int uvm_control_listen(uvm_vm *vm, const struct uvm_control_params *params, uvm_control **ret,
                        uvm_error **ret_err);
 

@@ -31,23 +31,9 @@ static cJSON *if_complete(cJSON *take_tree, bool complete) {
     return NULL;
 }
 
-/* null while the VM has not ended. */
-static cJSON *exit_node(const uvm_vm *vm) {
-    if (vm->state != UVM_VM_STOPPED) {
-        return cJSON_CreateNull();
-    }
-    struct uvm_vm_exit exit = uvm_vm_exit(vm);
-    cJSON *o = cJSON_CreateObject();
-    bool ok = o != NULL &&
-              uvm__control_add_text(o, "reason", uvm_exit_reason_key(exit.reason)) != NULL &&
-              uvm__control_add_text(o, "text", uvm_exit_reason_text(exit.reason)) != NULL &&
-              uvm__control_add_text(o, "detail", exit.detail) != NULL;
-    return if_complete(o, ok);
-}
-
 static void reply_exit(struct control_call *call) {
     cJSON *o = cJSON_CreateObject();
-    bool ok = add(o, "exit", exit_node(vm_of(call)));
+    bool ok = o != NULL && uvm__vm_add_exit(o, vm_of(call));
     uvm__control_reply(call, if_complete(o, ok));
 }
 
@@ -173,7 +159,7 @@ cJSON *uvm__control_state_event(const uvm_control *c) {
               uvm__control_add_text(o, "name", c->vm->options.name) != NULL &&
               uvm__control_add_text(o, "state", uvm_vm_state_text(c->vm->state)) != NULL &&
               uvm__json_add_u64(o, "at_ms", uvm__wall_ns(c->engine) / 1000000u) != NULL &&
-              add(o, "exit", exit_node(c->vm));
+              uvm__vm_add_exit(o, c->vm);
     return if_complete(o, ok);
 }
 

@@ -137,6 +137,10 @@ void uvm__control_stream_finish(
     struct control_stream *s); /* nothing more comes: answers when all left */
 void uvm__control_stream_free(struct control_stream *s); /* accepts NULL */
 
+/* control_ended.c: the end of the VM that had this name, for those who ask later. */
+void uvm__control_remember(uvm_control *c);
+void uvm__control_forget(uvm_control *c);
+
 /* control_json.c */
 /* A string that is valid UTF-8 whatever `text` is. */
 cJSON *uvm__control_add_text(cJSON *to, const char *key, const char *text);

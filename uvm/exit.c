@@ -185,8 +185,9 @@ void uvm__vm_exit_settle(uvm_vm *vm) {
     uvm__vm_hang_up(vm);
 }
 
-void uvm__vm_exit_on_vmm_end(uvm_vm *vm, enum uvm__hcs_exit cause, const char *detail) {
+void uvm__vm_exit_on_vmm_end(uvm_vm *vm, enum uvm__hcs_exit cause, int status, const char *detail) {
     UVM_ASSERT(!vm->vmm_ended);
+    vm->vmm_status = status;
     vm->vmm_ended = true;
     vm->cause = cause;
     note_detail(vm, detail);

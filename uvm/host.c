@@ -116,7 +116,7 @@ void uvm__vm_on_event(struct uvm__hcs_system *s, const struct uvm__hcs_event *ev
     switch (ev->kind) {
     case UVM__HCS_EVENT_EXITED:
         if (!vm->vmm_ended) {
-            uvm__vm_exit_on_vmm_end(vm, ev->exit, ev->detail);
+            uvm__vm_exit_on_vmm_end(vm, ev->exit, ev->status, ev->detail);
         }
         break;
     case UVM__HCS_EVENT_PAUSED:

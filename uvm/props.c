@@ -5,7 +5,7 @@
  * differs from platform to platform; only the accelerator is lifted out, because every list shows it.
  */
 #include "async/json.h"
-#include "uvm/vm_int.h"
+#include "uvm/control_int.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -32,15 +32,31 @@ const char *uvm_vm_accel(uvm_vm *vm) {
     return vm->accel;
 }
 
-static bool add_exit(cJSON *root, const uvm_vm *vm) {
+/* 0 when the guest shut down, as it should; a VMM that died left a status; else there is none. */
+static int exit_code(const uvm_vm *vm) {
+    switch (vm->exit) {
+    case UVM_EXIT_GUEST_SHUTDOWN:
+        return 0;
+    case UVM_EXIT_VMM_DIED:
+        return vm->vmm_status;
+    default:
+        return -1;
+    }
+}
+
+bool uvm__vm_add_exit(cJSON *to, const uvm_vm *vm) {
     if (vm->state != UVM_VM_STOPPED) {
-        return cJSON_AddNullToObject(root, "exit") != NULL;
+        return cJSON_AddNullToObject(to, "exit") != NULL;
     }
     struct uvm_vm_exit exit = uvm_vm_exit(vm);
-    cJSON *o = cJSON_AddObjectToObject(root, "exit");
+    int code = exit_code(vm);
+    cJSON *o = cJSON_AddObjectToObject(to, "exit");
     return o != NULL &&
            cJSON_AddStringToObject(o, "reason", uvm_exit_reason_key(exit.reason)) != NULL &&
-           cJSON_AddStringToObject(o, "detail", exit.detail) != NULL;
+           cJSON_AddStringToObject(o, "text", uvm_exit_reason_text(exit.reason)) != NULL &&
+           (code < 0 ? cJSON_AddNullToObject(o, "code") : uvm__json_add_i64(o, "code", code)) !=
+               NULL &&
+           uvm__control_add_text(o, "detail", exit.detail) != NULL;
 }
 
 static bool add_times(cJSON *root, const struct uvm_vm_times *t) {
@@ -55,7 +71,7 @@ static bool add_all(cJSON *root, uvm_vm *vm) {
     bool ok = cJSON_AddStringToObject(root, "id", vm->options.id) != NULL &&
               cJSON_AddStringToObject(root, "name", vm->options.name) != NULL &&
               cJSON_AddStringToObject(root, "state", uvm_vm_state_text(vm->state)) != NULL &&
-              add_exit(root, vm) &&
+              uvm__vm_add_exit(root, vm) &&
               cJSON_AddStringToObject(root, "accel", uvm_vm_accel(vm)) != NULL &&
               uvm__json_add_u64(root, "cpus", vm->options.cpus) != NULL &&
               uvm__json_add_u64(root, "memory_mb", vm->options.memory_mb) != NULL &&

@@ -11,6 +11,7 @@
 #include "async/check.h"
 #include "async/engine.h"
 #include "async/guid.h"
+#include "async/json.h"
 #include "async/limits.h"
 #include "async/log.h"
 #include "async/saga.h"
@@ -91,6 +92,7 @@ struct uvm_vm {
     char *exit_detail;        /* may have many lines; NULL: "" */
     bool vmm_ended;           /* the service said EXITED */
     enum uvm__hcs_exit cause; /* with which reason */
+    int vmm_status;           /* and how the VMM's process ended; -1: not known */
     bool agent_lost;          /* we end the VM because of it */
     struct uvm__list exit_waiters;
     struct uvm__deadline lost_timer; /* bridge lost to VM's end */
@@ -142,6 +144,9 @@ int uvm__vm_admit(uvm_vm *vm, struct uvm__fail *f);
 void uvm__vm_dismiss(uvm_vm *vm);
 /* Of the service that counts it: a random number, so that others see which VMs are counted together. */
 uint64_t uvm__vm_ledger(uvm_vm *vm);
+
+/* props.c: `exit`, null while it has not ended. False: no memory. */
+bool uvm__vm_add_exit(cJSON *to, const uvm_vm *vm);
 
 /* vm.c: references, and the common part of all operations. */
 void uvm__vm_ref(uvm_vm *vm);
@@ -201,7 +206,7 @@ void uvm__vm_failing_init(struct uvm__vm_failing *f, struct uvm__vm_op *o);
 void uvm__vm_failing_deinit(struct uvm__vm_failing *f);
 void uvm__vm_fail_step(struct uvm__vm_failing *f, uvm_error *take_err);
 void uvm__vm_failing_cancel(struct uvm__vm_failing *f);
-void uvm__vm_exit_on_vmm_end(uvm_vm *vm, enum uvm__hcs_exit cause, const char *detail);
+void uvm__vm_exit_on_vmm_end(uvm_vm *vm, enum uvm__hcs_exit cause, int status, const char *detail);
 void uvm__vm_exit_settle(uvm_vm *vm); /* the VMM has ended and no boot is under way */
 void uvm__vm_exit_on_bridge_lost(uvm_vm *vm, const uvm_error *err);
 /* "the guest's kernel panicked: …", on one line. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * follow.c — `uvmctl console`, `logs` and `events`: what a UVM says, as it comes.
+ * follow.c — `uvmctl console` and `logs`: what a UVM says, as it comes.
  *
  * console hands our standard output to the owner: bytes of a serial line, as they are. logs and everything
  * with --json come through a pipe of ours, line by line, since a guest's text is not for a terminal as it
@@ -8,13 +8,11 @@
 #include "async/buf.h"
 #include "async/sock.h"
 #include "cmd/uvmctl/reach.h"
-#include "cmd/uvmctl/state.h"
 #include "cmd/uvmctl/verbs.h"
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define LINE_BYTES_MAX 65536u
@@ -26,10 +24,6 @@ static const struct option_row console_rows[] = {
 };
 static const struct option_row logs_rows[] = {
     {"follow", 'f', NULL, "stay, and show what comes"},
-    REACH_OPTIONS,
-    {NULL, 0, NULL, NULL},
-};
-static const struct option_row events_rows[] = {
     REACH_OPTIONS,
     {NULL, 0, NULL, NULL},
 };
@@ -196,113 +190,6 @@ static int logs(char **argv) {
     return stream(&verb_logs, "log", false, argv);
 }
 
-/* ---- events ------------------------------------------------------------------------------- */
-
-struct watcher {
-    struct reach r;
-    struct state_names names;
-    struct client **clients;
-    size_t open;
-};
-
-static void on_event(struct client *c, const cJSON *params, void *arg) {
-    struct watcher *w = arg;
-    const cJSON *exit = uvm__json_get(UVM__JSON_STRICT, params, "exit");
-    const char *state = uvm__json_string(uvm__json_get(UVM__JSON_STRICT, params, "state"));
-    const char *reason = uvm__json_string(uvm__json_get(UVM__JSON_STRICT, exit, "reason"));
-    if (w->r.json) {
-        char *text = cJSON_PrintUnformatted(params);
-        printf("%s\n", text == NULL ? "{}" : text);
-        cJSON_free(text);
-    } else {
-        uint64_t ms = 0;
-        char at[32] = "";
-        struct tm tm;
-        (void)uvm__json_u64(uvm__json_get(UVM__JSON_STRICT, params, "at_ms"), INT64_MAX, &ms);
-        time_t t = (time_t)(ms / 1000);
-        if (gmtime_r(&t, &tm) != NULL) {
-            (void)strftime(at, sizeof at, "%Y-%m-%dT%H:%M:%S", &tm);
-        }
-        printf("%s.%03uZ %s %s%s%s\n", at, (unsigned)(ms % 1000), client_name(c),
-               state == NULL ? "?" : state, reason == NULL ? "" : " ",
-               reason == NULL ? "" : reason);
-    }
-    if (fflush(stdout) != 0) {
-        reach_end(&w->r, EXIT_FAILED);
-    }
-}
-
-static void on_subscribed(struct client *c, const cJSON *result, const uvm_error *err, int status,
-                          void *arg) {
-    struct watcher *w = arg;
-    (void)c;
-    (void)result;
-    (void)status;
-    if (err != NULL && w->names.count == 1) {
-        reach_fail(&w->r, err, 0);
-    }
-}
-
-static void on_watched_end(struct client *c, void *arg) {
-    struct watcher *w = arg;
-    (void)c;
-    if (--w->open == 0) {
-        reach_end(&w->r, EXIT_DONE);
-    }
-}
-
-static void events_end(struct reach *r) {
-    struct watcher *w = (struct watcher *)(void *)r; /* its first member */
-    for (size_t i = 0; i < w->names.count && w->clients != NULL; i++) {
-        client_close(w->clients[i]);
-        w->clients[i] = NULL;
-    }
-}
-
-static void watch_all(struct watcher *w) {
-    const struct client_events ev = {on_event, on_watched_end, w};
-    struct uvm__fail f = {0};
-    char name[64];
-    int rc = w->r.word != NULL && w->r.state >= 0 ? state_resolve(w->r.state, w->r.word, name, &f)
-             : w->r.word != NULL
-                 ? uvm__fail(&f, UVM_E_NOTFOUND, 0, "%.80s: there is no such UVM", w->r.word)
-                 : 0;
-    if (rc == 0 && w->r.state >= 0) {
-        rc = state_list(w->r.state, false, &w->names, &f);
-    }
-    w->clients = calloc(w->names.count + 1, sizeof(struct client *));
-    for (size_t i = 0; rc == 0 && i < w->names.count && w->clients != NULL; i++) {
-        if (w->r.word != NULL && strcmp(name, w->names.names[i]) != 0) {
-            continue;
-        }
-        rc = client_open(&w->r.app, w->r.state, w->names.names[i], &ev, &w->clients[i], &f);
-        if (rc == 0) {
-            w->open++;
-            client_call(w->clients[i], "events", NULL, NULL, 0, on_subscribed, w);
-        } else if (w->r.word == NULL) {
-            rc = 0; /* of all that live */
-        }
-    }
-    if (rc < 0) {
-        reach_fail_words(&w->r, rc, &f);
-    } else if (w->open == 0) {
-        reach_end(&w->r, EXIT_DONE);
-    }
-}
-
-static int events(char **argv) {
-    struct watcher w = {.r = {.verb = &verb_events, .takes_name = true, .before_end = NULL}};
-    if (!reach_begin(&w.r, argv)) {
-        return w.r.status;
-    }
-    w.r.before_end = events_end;
-    watch_all(&w);
-    int status = reach_run(&w.r);
-    free((void *)w.clients);
-    free(w.names.names);
-    return status;
-}
-
 /* ---- rows --------------------------------------------------------------------------------- */
 
 #define STATUS "0, 1, or 3 when there is no such UVM."
@@ -329,15 +216,4 @@ const struct verb verb_logs = {
     .status = STATUS,
     .example = "uvmctl logs web -f",
     .run = logs,
-};
-const struct verb verb_events = {
-    .name = "events",
-    .summary = "state changes as they happen",
-    .words = "[NAME]",
-    .about =
-        "Shows the state of a UVM, or of all that are there, and each change, until their end.",
-    .options = events_rows,
-    .status = STATUS,
-    .example = "uvmctl events web",
-    .run = events,
 };

@@ -40,22 +40,13 @@ static bool on_option(struct reach *r, const struct option_row *row, const char 
 
 static void print_exit(const struct ending *e, const cJSON *result) {
     const cJSON *exit = uvm__json_get(UVM__JSON_STRICT, result, "exit");
-    const char *reason = uvm__json_string(uvm__json_get(UVM__JSON_STRICT, exit, "reason"));
     const char *text = uvm__json_string(uvm__json_get(UVM__JSON_STRICT, exit, "text"));
     const char *detail = uvm__json_string(uvm__json_get(UVM__JSON_STRICT, exit, "detail"));
     if (e->r.json) {
         struct json_out j = {0};
         json_open(&j, NULL, '{');
         json_text(&j, "name", e->r.name);
-        if (reason == NULL) {
-            json_text(&j, "exit", NULL);
-        } else {
-            json_open(&j, "exit", '{');
-            json_text(&j, "reason", reason);
-            json_text(&j, "code", NULL);
-            json_text(&j, "detail", detail);
-            json_close(&j, '}');
-        }
+        reach_json_exit(&j, exit);
         json_close(&j, '}');
         (void)json_finish(&j, STDOUT_FILENO);
     } else if (e->print && text != NULL) {
@@ -73,7 +64,11 @@ static void on_answer(struct client *c, const cJSON *result, const uvm_error *er
     (void)c;
     (void)status;
     if (err != NULL) {
-        reach_fail(&e->r, err, 0);
+        /* It may have ended while we came. */
+        bool told = e->print && uvm_error_code(err) == UVM_E_CLOSED && reach_tell_ended(&e->r);
+        if (!told) {
+            reach_fail(&e->r, err, 0);
+        }
         return;
     }
     print_exit(e, result);
@@ -86,9 +81,17 @@ static void on_end(struct client *c, void *arg) {
     reach_end(&e->r, e->answered ? EXIT_DONE : EXIT_FAILED);
 }
 
+static void on_ended(struct reach *r, const cJSON *record) {
+    print_exit((struct ending *)(void *)r, uvm__json_get(UVM__JSON_STRICT, record, "vm"));
+    reach_end(r, EXIT_DONE);
+}
+
 static int end_verb(const struct verb *verb, const char *method, char **argv) {
     struct ending e = {.r = {.verb = verb, .needs_name = true, .on_option = on_option},
                        .print = verb == &verb_wait};
+    if (e.print) {
+        e.r.on_ended = on_ended;
+    }
     if (!reach_begin(&e.r, argv)) {
         return e.r.status;
     }
@@ -143,7 +146,8 @@ const struct verb verb_wait = {
     .name = "wait",
     .summary = "wait for a UVM's end and print its reason",
     .words = "NAME",
-    .about = "Waits until the UVM has ended, however that comes about, and prints how.",
+    .about = "Waits until the UVM has ended, however that comes about, and prints how. The end is\n"
+             "remembered for a day, until \"uvmctl gc\" or another UVM of that name.",
     .options = plain_rows,
     .status = STATUS,
     .example = "uvmctl wait web",

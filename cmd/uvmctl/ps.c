@@ -17,6 +17,7 @@
 
 static const struct option_row ps_rows[] = {
     {"quiet", 'q', NULL, "names only"},
+    {"all", 'a', NULL, "those that have ended, too"},
     REACH_OPTIONS,
     {NULL, 0, NULL, NULL},
 };
@@ -52,22 +53,14 @@ static void wall_text(int64_t ms, char ret[32]) {
 }
 
 static void add_row(struct json_out *j, const char *name, const cJSON *answer) {
-    const cJSON *vm = at(answer, "vm"), *exit = at(vm, "exit");
+    const cJSON *vm = at(answer, "vm");
     char started[32];
     wall_text(number_at(answer, "started_ms"), started);
     json_open(j, NULL, '{');
     json_text(j, "id", text_at(vm, "id"));
     json_text(j, "name", name);
     json_text(j, "state", vm == NULL ? "unknown" : text_at(vm, "state"));
-    if (cJSON_IsObject(exit)) {
-        json_open(j, "exit", '{');
-        json_text(j, "reason", text_at(exit, "reason"));
-        json_text(j, "code", NULL);
-        json_text(j, "detail", text_at(exit, "detail"));
-        json_close(j, '}');
-    } else {
-        json_text(j, "exit", NULL);
-    }
+    reach_json_exit(j, at(vm, "exit"));
     json_text(j, "accel", text_at(vm, "accel"));
     json_int(j, "cpus", number_at(vm, "cpus"));
     json_int(j, "memory_mb", number_at(vm, "memory_mb"));
@@ -89,8 +82,9 @@ struct row {
 
 struct ps {
     struct reach r;
-    bool quiet;
-    struct state_names names;
+    bool quiet, all;
+    struct state_names names; /* those that are there, then those that are no more */
+    size_t alive;
     struct row *rows;
     size_t waiting;
     uv_timer_t timer;
@@ -117,10 +111,11 @@ static void ps_print(const struct ps *p) {
         } else if (p->quiet) {
             printf("%s\n", row->name);
         } else {
-            printf("%-20s %-9s %-5s %4lld %8lldM  %-20s %.8s\n", row->name,
+            const char *how = text_at(at(vm, "exit"), "reason");
+            printf("%-20s %-9s %-5s %4lld %8lldM  %-20s %.8s%s%s\n", row->name,
                    vm == NULL ? "unknown" : text_at(vm, "state"), text_at(vm, "accel"),
                    (long long)number_at(vm, "cpus"), (long long)number_at(vm, "memory_mb"), started,
-                   text_at(vm, "id"));
+                   text_at(vm, "id"), how[0] == 0 ? "" : "  ", how);
         }
     }
     if (p->r.json) {
@@ -163,9 +158,30 @@ static void on_answer_time(uv_timer_t *timer) {
     ps_check(p);
 }
 
+static int add_ended(struct ps *p, struct uvm__fail *f) {
+    struct state_names ended;
+    int rc = state_ended_list(p->r.state, &ended, f);
+    size_t count = p->names.count + ended.count;
+    if (rc < 0 || ended.count == 0) {
+        return rc;
+    }
+    void *more = realloc(p->names.names, count * sizeof *p->names.names);
+    if (more == NULL) {
+        free(ended.names);
+        return uvm__fail(f, UVM_E_NOMEM, 0, "out of memory");
+    }
+    p->names.names = more;
+    memcpy(p->names.names + p->names.count, ended.names, ended.count * sizeof *ended.names);
+    p->names.count = count;
+    free(ended.names);
+    return 0;
+}
+
 static void ps_ask(struct ps *p) {
     struct uvm__fail f = {0};
     int rc = p->r.state < 0 ? 0 : state_list(p->r.state, false, &p->names, &f);
+    p->alive = p->names.count;
+    rc = rc < 0 || p->r.state < 0 || !p->all ? rc : add_ended(p, &f);
     if (rc < 0) {
         reach_fail_words(&p->r, rc, &f);
         return;
@@ -179,6 +195,11 @@ static void ps_ask(struct ps *p) {
     for (size_t i = 0; i < p->names.count; i++) {
         struct row *row = &p->rows[i];
         *row = (struct row){.ps = p, .name = p->names.names[i]};
+        if (i >= p->alive) {
+            row->answer = state_ended_read(p->r.state, row->name);
+            row->shown = row->answer != NULL;
+            continue;
+        }
         rc = client_open(&p->r.app, p->r.state, row->name, &(struct client_events){.arg = row},
                          &row->client, &f);
         row->shown = rc == 0 || rc == -UVM_E_AGAIN;
@@ -191,9 +212,10 @@ static void ps_ask(struct ps *p) {
 }
 
 static bool ps_option(struct reach *r, const struct option_row *row, const char *value) {
-    (void)row;
+    struct ps *p = (struct ps *)(void *)r; /* its first member */
     (void)value;
-    ((struct ps *)(void *)r)->quiet = true;
+    p->quiet = p->quiet || row->letter == 'q';
+    p->all = p->all || row->letter == 'a';
     return true;
 }
 
@@ -219,8 +241,10 @@ static int ps(char **argv) {
 const struct verb verb_ps = {
     .name = "ps",
     .summary = "list the UVMs that live in the background",
-    .words = "[-q] [--json]",
-    .about = "Lists the UVMs of the state folder whose owners live.",
+    .words = "[-q] [-a] [--json]",
+    .about =
+        "Lists the UVMs of the state folder whose owners live; with -a also those whose end is\n"
+        "remembered, and how they ended.",
     .options = ps_rows,
     .status = NULL,
     .example = "uvmctl ps",
@@ -228,6 +252,15 @@ const struct verb verb_ps = {
 };
 
 /* ---- inspect ------------------------------------------------------------------------------ */
+
+static void inspect_print(struct reach *r, const cJSON *result) {
+    char *text = r->json ? cJSON_PrintUnformatted(result) : cJSON_Print(result);
+    if (text != NULL) {
+        printf("%s\n", text);
+    }
+    cJSON_free(text);
+    reach_end(r, text == NULL ? EXIT_FAILED : EXIT_DONE);
+}
 
 static void on_inspected(struct client *c, const cJSON *result, const uvm_error *err, int status,
                          void *arg) {
@@ -238,16 +271,11 @@ static void on_inspected(struct client *c, const cJSON *result, const uvm_error 
         reach_fail(r, err, 0);
         return;
     }
-    char *text = r->json ? cJSON_PrintUnformatted(result) : cJSON_Print(result);
-    if (text != NULL) {
-        printf("%s\n", text);
-    }
-    cJSON_free(text);
-    reach_end(r, text == NULL ? EXIT_FAILED : EXIT_DONE);
+    inspect_print(r, result);
 }
 
 static int inspect(char **argv) {
-    struct reach r = {.verb = &verb_inspect, .needs_name = true};
+    struct reach r = {.verb = &verb_inspect, .needs_name = true, .on_ended = inspect_print};
     if (!reach_begin(&r, argv)) {
         return r.status;
     }
@@ -263,7 +291,7 @@ const struct verb verb_inspect = {
     .words = "NAME [--json]",
     .about =
         "Prints what the owner and the service know: state, document, accelerator, pids, times;\n"
-        "in many lines, or with --json in one.",
+        "in many lines, or with --json in one. Of a UVM that has ended: what is remembered.",
     .options = inspect_rows,
     .status = "0, 1, or 3 when there is no such UVM.",
     .example = "uvmctl inspect web",

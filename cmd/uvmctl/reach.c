@@ -111,6 +111,44 @@ bool reach_begin(struct reach *r, char **argv) {
     return true;
 }
 
+bool reach_tell_ended(struct reach *r) {
+    struct uvm__fail f = {0};
+    if (r->state < 0 || state_ended_resolve(r->state, r->word, r->name, &f) < 0) {
+        return false;
+    }
+    cJSON *record = state_ended_read(r->state, r->name);
+    const cJSON *vm = record == NULL ? NULL : uvm__json_get(UVM__JSON_STRICT, record, "vm");
+    const cJSON *exit = vm == NULL ? NULL : uvm__json_get(UVM__JSON_STRICT, vm, "exit");
+    if (cJSON_IsObject(exit) && r->on_ended != NULL) {
+        r->on_ended(r, record);
+    } else if (cJSON_IsObject(exit)) {
+        const char *text = uvm__json_string(uvm__json_get(UVM__JSON_STRICT, exit, "text"));
+        int rc = uvm__fail(&f, UVM_E_NOTFOUND, 0, "%s: it has ended: %.200s", r->name,
+                           text == NULL ? "?" : text);
+        reach_fail_words(r, rc, &f);
+    }
+    bool told = cJSON_IsObject(exit);
+    cJSON_Delete(record);
+    return told;
+}
+
+void reach_json_exit(struct json_out *j, const cJSON *exit) {
+    int64_t code = 0;
+    if (!cJSON_IsObject(exit)) {
+        json_text(j, "exit", NULL);
+        return;
+    }
+    json_open(j, "exit", '{');
+    json_text(j, "reason", uvm__json_string(uvm__json_get(UVM__JSON_STRICT, exit, "reason")));
+    if (uvm__json_i64(uvm__json_get(UVM__JSON_STRICT, exit, "code"), 0, 255, &code) == 0) {
+        json_int(j, "code", code);
+    } else {
+        json_text(j, "code", NULL);
+    }
+    json_text(j, "detail", uvm__json_string(uvm__json_get(UVM__JSON_STRICT, exit, "detail")));
+    json_close(j, '}');
+}
+
 bool reach_connect(struct reach *r, const struct client_events *events) {
     struct uvm__fail f = {0};
     int rc = r->state < 0
@@ -118,6 +156,9 @@ bool reach_connect(struct reach *r, const struct client_events *events) {
                              "%.80s: there is no such UVM; \"uvmctl ps\" lists them", r->word)
                  : state_resolve(r->state, r->word, r->name, &f);
     rc = rc < 0 ? rc : client_open(&r->app, r->state, r->name, events, &r->client, &f);
+    if (rc == -UVM_E_NOTFOUND && reach_tell_ended(r)) {
+        return false;
+    }
     if (rc < 0) {
         reach_fail_words(r, rc, &f);
         return false;

@@ -28,6 +28,8 @@ struct reach {
     void (*before_end)(struct reach *r); /* NULL: nothing */
     /* An option that is not --json or --timeout. False: it said why. */
     bool (*on_option)(struct reach *r, const struct option_row *row, const char *value);
+    /* NAME is no more: what is remembered of it. It ends the verb. NULL: the verb fails. */
+    void (*on_ended)(struct reach *r, const cJSON *record);
     void *arg;
 };
 
@@ -40,6 +42,10 @@ struct reach {
 bool reach_begin(struct reach *r, char **argv);
 /* Connects to NAME. False: it said why, and the verb ends. */
 bool reach_connect(struct reach *r, const struct client_events *events);
+/* True: NAME is no more, and the verb is over: with on_ended, or an error that says it. */
+bool reach_tell_ended(struct reach *r);
+/* `exit` of an answer, as every verb prints it; NULL or no object: null. */
+void reach_json_exit(struct json_out *j, const cJSON *exit);
 /* Says the error and ends with its status; `status` 0: by its code. */
 void reach_fail(struct reach *r, const uvm_error *err, int status);
 void reach_fail_words(struct reach *r, int negative, const struct uvm__fail *f);

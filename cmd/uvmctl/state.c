@@ -8,6 +8,7 @@
 #include "cmd/uvmctl/state.h"
 #include "async/folder.h"
 #include "async/json.h"
+#include "async/limits.h"
 #include "uvm/control.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,31 +106,27 @@ static void read_id(int state, const char *name, char ret[40]) {
     }
 }
 
-int state_resolve(int fd, const char *word, char ret[64], struct uvm__fail *f) {
-    struct state_names all;
+static int resolve(int fd, const struct state_names *all,
+                   void (*id_of)(int fd, const char *name, char ret[40]), const char *word,
+                   char ret[64], struct uvm__fail *f) {
     size_t len = strlen(word), prefixes = 0;
-    int rc = state_list(fd, false, &all, f);
-    if (rc < 0) {
-        return rc;
-    }
     bool exact = false;
-    for (size_t i = 0; i < all.count && !exact; i++) {
-        exact = strcmp(all.names[i], word) == 0;
+    for (size_t i = 0; i < all->count && !exact; i++) {
+        exact = strcmp(all->names[i], word) == 0;
         if (exact) {
             (void)snprintf(ret, 64, "%s", word);
         }
     }
-    for (size_t i = 0; i < all.count && !exact; i++) {
+    for (size_t i = 0; i < all->count && !exact; i++) {
         char id[40];
-        read_id(fd, all.names[i], id);
+        id_of(fd, all->names[i], id);
         exact = strcasecmp(id, word) == 0;
-        if (exact || (len > 0 &&
-                      (strncmp(all.names[i], word, len) == 0 || strncasecmp(id, word, len) == 0))) {
+        if (exact || (len > 0 && (strncmp(all->names[i], word, len) == 0 ||
+                                  strncasecmp(id, word, len) == 0))) {
             prefixes++;
-            (void)snprintf(ret, 64, "%s", all.names[i]);
+            (void)snprintf(ret, 64, "%s", all->names[i]);
         }
     }
-    free(all.names);
     if (!exact && prefixes > 1) {
         return uvm__fail(f, UVM_E_INVAL, 0, "%.80s: %zu UVMs begin with that", word, prefixes);
     }
@@ -138,4 +135,63 @@ int state_resolve(int fd, const char *word, char ret[64], struct uvm__fail *f) {
                          "%.80s: there is no such UVM; \"uvmctl ps\" lists them", word);
     }
     return 0;
+}
+
+int state_resolve(int fd, const char *word, char ret[64], struct uvm__fail *f) {
+    struct state_names all;
+    int rc = state_list(fd, false, &all, f);
+    if (rc == 0) {
+        rc = resolve(fd, &all, read_id, word, ret, f);
+        free(all.names);
+    }
+    return rc;
+}
+
+/* ---- those that are no more --------------------------------------------------------------- */
+
+int state_ended_list(int fd, struct state_names *ret, struct uvm__fail *f) {
+    int ended;
+    *ret = (struct state_names){0};
+    int rc = uvm__folder_enter(fd, UVM_CONTROL_ENDED, &ended, f);
+    if (rc < 0) {
+        return rc == -UVM_E_NOTFOUND ? 0 : rc;
+    }
+    rc = state_list(ended, false, ret, f);
+    close(ended);
+    return rc;
+}
+
+cJSON *state_ended_read(int fd, const char *name) {
+    struct uvm__fail ignored;
+    cJSON *tree = NULL;
+    int ended;
+    char *text = malloc(UVM__CONTROL_ENDED_BYTES);
+    if (text != NULL && uvm__folder_enter(fd, UVM_CONTROL_ENDED, &ended, &ignored) == 0) {
+        int64_t n = uvm__folder_read(ended, name, text, UVM__CONTROL_ENDED_BYTES);
+        close(ended);
+        if (n <= 0 || uvm__json_read(UVM__JSON_STRICT, text, (size_t)n, &tree, &ignored) < 0) {
+            tree = NULL;
+        }
+    }
+    free(text);
+    return tree;
+}
+
+static void read_ended_id(int state, const char *name, char ret[40]) {
+    cJSON *tree = state_ended_read(state, name);
+    const cJSON *vm = tree == NULL ? NULL : uvm__json_get(UVM__JSON_STRICT, tree, "vm");
+    const char *id =
+        vm == NULL ? NULL : uvm__json_string(uvm__json_get(UVM__JSON_STRICT, vm, "id"));
+    (void)snprintf(ret, 40, "%s", id == NULL ? "" : id);
+    cJSON_Delete(tree);
+}
+
+int state_ended_resolve(int fd, const char *word, char ret[64], struct uvm__fail *f) {
+    struct state_names all;
+    int rc = state_ended_list(fd, &all, f);
+    if (rc == 0) {
+        rc = resolve(fd, &all, read_ended_id, word, ret, f);
+        free(all.names);
+    }
+    return rc;
 }

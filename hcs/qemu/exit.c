@@ -11,6 +11,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "async/child.h"
 
@@ -55,6 +56,13 @@ enum uvm__hcs_exit uvm__exit_reason(const struct uvm__exit_facts *facts) {
         return UVM__HCS_EXIT_GUEST_RESET;
     }
     return UVM__HCS_EXIT_VMM_DIED;
+}
+
+int uvm__exit_status(const struct uvm__exit_facts *facts) {
+    if (!facts->exited || facts->status < 0) {
+        return -1;
+    }
+    return WIFSIGNALED(facts->status) ? 128 + WTERMSIG(facts->status) : WEXITSTATUS(facts->status);
 }
 
 void uvm__exit_text(const struct uvm__exit_facts *facts, char *buf, size_t bytes) {

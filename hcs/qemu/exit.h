@@ -25,5 +25,7 @@ void uvm__exit_on_panic(struct uvm__exit_facts *facts);
 void uvm__exit_on_terminate(struct uvm__exit_facts *facts);
 
 enum uvm__hcs_exit uvm__exit_reason(const struct uvm__exit_facts *facts);
+/* Of QEMU's process, as a shell shows it; -1: not known. */
+int uvm__exit_status(const struct uvm__exit_facts *facts);
 /* One line: "qemu: killed by SIGKILL", "guest-shutdown; qemu: exit status 0". */
 void uvm__exit_text(const struct uvm__exit_facts *facts, char *buf, size_t bytes);

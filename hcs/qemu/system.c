@@ -207,8 +207,10 @@ static void tell(struct uvm__ready *r) {
         char detail[UVM__VMM_STDERR_BYTES + 256];
         s->tell_exited = false;
         uvm__qemu_end_text(s, detail, sizeof detail);
-        const struct uvm__hcs_event ev = {
-            .kind = UVM__HCS_EVENT_EXITED, .exit = s->exit, .detail = detail};
+        const struct uvm__hcs_event ev = {.kind = UVM__HCS_EVENT_EXITED,
+                                          .exit = s->exit,
+                                          .status = uvm__exit_status(&s->facts),
+                                          .detail = detail};
         s->on_event(&s->base, &ev, s->event_arg);
     }
 }

@@ -349,7 +349,7 @@ static void tell(struct uvm__ready *r) {
     if (s->state == UVM__SIM_ENDED && !s->exit_told && !s->closing) {
         s->exit_told = true;
         struct uvm__hcs_event ev = {
-            .kind = UVM__HCS_EVENT_EXITED, .exit = s->exit, .detail = s->detail};
+            .kind = UVM__HCS_EVENT_EXITED, .exit = s->exit, .status = -1, .detail = s->detail};
         s->on_event(&s->base, &ev, s->arg);
     }
 }

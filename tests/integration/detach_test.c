@@ -21,16 +21,18 @@
 
 #define SHORT_MS 20000
 
+/* Of UVMs; the memory of those that ended is no remains. */
 static int entries(void) {
     DIR *d = opendir(kit.state);
     int n = 0;
-    while (d != NULL && readdir(d) != NULL) {
-        n++;
+    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+        n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
+             strcmp(e->d_name, ".ended") != 0;
     }
     if (d != NULL) {
         closedir(d);
     }
-    return d == NULL ? 0 : n - 2;
+    return n;
 }
 
 /* Runs it; its status must be this one. */
@@ -63,10 +65,16 @@ static int boot_demo(void **state) {
     return 0;
 }
 
-static int stop_demo(void **state) {
-    (void)state;
-    expect(0, NULL, NULL, LIST("stop", "demo"));
+/* Nothing but what is remembered of ends, and that can be forgotten. */
+static int nothing_left(void **state) {
+    assert_int_equal(entries(), 0);
+    expect(0, NULL, NULL, LIST("gc"));
     return kit_check(state);
+}
+
+static int stop_demo(void **state) {
+    expect(0, NULL, NULL, LIST("stop", "demo"));
+    return nothing_left(state);
 }
 
 /* ---- one VM for all of these -------------------------------------------------------------- */
@@ -308,6 +316,74 @@ static void test_two_stops_and_events(void **state) {
     command_free(&events);
 }
 
+/* Whoever comes too late is told how it ended. */
+static void test_end_is_remembered(void **state) {
+    static const char ended[] =
+        "\"state\":\"stopped\",\"exit\":{\"reason\":\"guest-shutdown\",\"code\":0,";
+    struct command c;
+    char id[37] = "";
+    (void)state;
+    (void)boot_demo(state);
+    expect(0, "[]", NULL, LIST("gc", "--json")); /* the one before it is forgotten by now */
+    assert_int_equal(boot_run(&c, LIST("ps", "--json")), 0);
+    (void)snprintf(id, sizeof id, "%s", strstr(c.out_text, "\"id\":\"") + 6);
+    command_free(&c);
+    expect(0, NULL, NULL, LIST("stop", "demo"));
+    expect(0, "the guest shut down\n", NULL, LIST("wait", "demo"));
+    expect(0, "the guest shut down\n", NULL, LIST("wait", id));
+    expect(0, "{\"name\":\"demo\",\"exit\":{\"reason\":\"guest-shutdown\",\"code\":0,", NULL,
+           LIST("wait", "dem", "--json"));
+    expect(0, "[]\n", NULL, LIST("ps", "--json"));
+    expect(0, ended, NULL, LIST("ps", "--all", "--json"));
+    expect(0, "guest-shutdown", NULL, LIST("ps", "-a"));
+    expect(0, "\"ended_ms\":", NULL, LIST("inspect", "demo", "--json"));
+    expect(3, "", "demo: it has ended: the guest shut down", LIST("stop", "demo"));
+    expect(125, "", "demo: it has ended: the guest shut down", LIST("exec", "demo", "--", "true"));
+    expect(3, "", "demo: it has ended", LIST("events", "demo"));
+    expect(3, "", "nope: there is no such UVM", LIST("wait", "nope"));
+    /* Another of that name, which ends in another way. */
+    struct command wait;
+    (void)boot_demo(state);
+    expect(0, "\"exit\":null", NULL, LIST("ps", "-a", "--json"));
+    boot_start(&wait, NULL, LIST("wait", "demo", "--json"));
+    expect(0, "true", NULL, LIST("exec", "demo", "--", "echo", "true"));
+    pid_t vmm = await_vmm(1000);
+    assert_true(vmm > 0);
+    assert_int_equal(kill(vmm, SIGKILL), 0);
+    assert_int_equal(command_end(&wait, SHORT_MS), 0);
+    assert_non_null(strstr(wait.out_text, "{\"reason\":\"vmm-died\",\"code\":137,"));
+    command_free(&wait);
+    expect(0, "the virtual machine monitor died\n", "killed by SIGKILL", LIST("wait", "demo"));
+    expect(0, "demo\n", NULL, LIST("gc"));
+    expect(3, "", "there is no such UVM", LIST("wait", "demo"));
+    expect(0, "[]\n", NULL, LIST("ps", "--all", "--json"));
+}
+
+/* Without a name: of all, of those that come later, too; the state folder may not be there yet. */
+static void test_events_of_all(void **state) {
+    struct command c;
+    char text[65536] = "";
+    size_t len = 0;
+    (void)state;
+    assert_int_equal(rmdir(kit.state), 0);
+    boot_start(&c, NULL, LIST("events"));
+    (void)boot_demo(state);
+    expect(0, NULL, NULL, LIST("stop", "demo"));
+    while (strstr(text, "demo stopped guest-shutdown\n") == NULL) {
+        struct pollfd p = {.fd = c.out, .events = POLLIN};
+        assert_int_equal(poll(&p, 1, SHORT_MS), 1);
+        ssize_t n = read(c.out, text + len, sizeof text - 1 - len);
+        assert_true(n > 0);
+        len += (size_t)n;
+        text[len] = 0;
+    }
+    assert_non_null(strstr(text, "demo starting\n"));
+    assert_non_null(strstr(text, "demo running\n"));
+    assert_int_equal(kill(c.pid, SIGINT), 0); /* it waits for more */
+    assert_int_equal(command_end(&c, SHORT_MS), 130);
+    command_free(&c);
+}
+
 static void test_kill_during_boot(void **state) {
     struct command c;
     (void)state;
@@ -407,12 +483,14 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_name_taken),
     };
     const struct CMUnitTest own[] = {
-        cmocka_unit_test_teardown(test_two_stops_and_events, kit_check),
-        cmocka_unit_test_teardown(test_kill_during_boot, kit_check),
-        cmocka_unit_test_teardown(test_starter_goes, kit_check),
-        cmocka_unit_test_teardown(test_owner_killed, kit_check),
-        cmocka_unit_test_teardown(test_state_folder, kit_check),
-        cmocka_unit_test_teardown(test_ten_in_a_row, kit_check),
+        cmocka_unit_test_teardown(test_two_stops_and_events, nothing_left),
+        cmocka_unit_test_teardown(test_end_is_remembered, nothing_left),
+        cmocka_unit_test_teardown(test_events_of_all, nothing_left),
+        cmocka_unit_test_teardown(test_kill_during_boot, nothing_left),
+        cmocka_unit_test_teardown(test_starter_goes, nothing_left),
+        cmocka_unit_test_teardown(test_owner_killed, nothing_left),
+        cmocka_unit_test_teardown(test_state_folder, nothing_left),
+        cmocka_unit_test_teardown(test_ten_in_a_row, nothing_left),
     };
     assert_true(argc > 5);
     kit_open(argv + 1);

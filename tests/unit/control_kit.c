@@ -70,6 +70,16 @@ void control_kit_close_vm(struct control_kit *k) {
     k->vm = NULL;
 }
 
+/* What is remembered of ends; nothing else may be in the folder. */
+static void forget_ends(struct control_kit *k) {
+    int state;
+    struct uvm__fail f = {0};
+    assert_int_equal(uvm__folder_open(k->folder, false, &state, &f), 0);
+    int rc = uvm__folder_sweep(k->loop.engine, state, UVM_CONTROL_ENDED, &f);
+    assert_true(rc == 0 || rc == -UVM_E_NOTFOUND);
+    close(state);
+}
+
 void control_kit_close(struct control_kit *k) {
     if (k->vm != NULL) {
         control_kit_close_vm(k);
@@ -81,6 +91,7 @@ void control_kit_close(struct control_kit *k) {
     assert_int_equal(k->seen.processes, 0);
     assert_int_equal(k->seen.streams, 0);
     uvm_harness_census_free(k->fds);
+    forget_ends(k);
     assert_int_equal(rmdir(k->folder), 0); /* nothing is in it any more */
     loop_close(&k->loop);
 }

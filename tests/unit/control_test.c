@@ -322,6 +322,72 @@ static void events_and_the_end(void **state) {
     control_kit_close(&k);
 }
 
+/* The file that remembers it; "" when there is none. */
+static void read_end(const struct control_kit *k, char *ret, size_t bytes) {
+    int state, ended;
+    struct uvm__fail f = {0};
+    ret[0] = 0;
+    assert_int_equal(uvm__folder_open(k->folder, false, &state, &f), 0);
+    if (uvm__folder_enter(state, UVM_CONTROL_ENDED, &ended, &f) == 0) {
+        (void)uvm__folder_read(ended, "demo", ret, bytes);
+        close(ended);
+    }
+    close(state);
+}
+
+static void an_end_is_remembered(void **state) {
+    static const struct {
+        enum uvm__hcs_exit exit;
+        const char *detail, *said;
+    } rows[] = {
+        {UVM__HCS_EXIT_GUEST_SHUTDOWN, "",
+         "\"exit\":{\"reason\":\"guest-shutdown\",\"text\":\"the guest shut down\",\"code\":0,"},
+        {UVM__HCS_EXIT_GUEST_PANIC, "of \x1b[2J\xff",
+         "\"reason\":\"guest-panic\",\"text\":\"the guest's kernel panicked\",\"code\":null,"
+         "\"detail\":\"of \\u001b[2J?\"}"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct control_kit k = {0};
+        static char text[UVM__CONTROL_ENDED_BYTES];
+        control_kit_open(&k, true);
+        read_end(&k, text, sizeof text);
+        assert_string_equal(text, "");
+        uvm__sim_end(uvm__sim_newest(k.host), rows[i].exit, rows[i].detail);
+        while (uvm_vm_state(k.vm) != UVM_VM_STOPPED) {
+            control_kit_run(&k, 1);
+        }
+        control_kit_close_vm(&k);
+        loop_until(&k.loop, &k.closed);
+        read_end(&k, text, sizeof text);
+        if (strstr(text, rows[i].said) == NULL) {
+            fail_msg("%s lacks %s", text, rows[i].said);
+        }
+        assert_non_null(strstr(text, "\"name\":\"demo\",\"state\":\"stopped\""));
+        assert_non_null(strstr(text, "\"ended_ms\":"));
+        control_kit_close(&k);
+    }
+}
+
+/* Nor does it hold up anything that the end cannot be written down. */
+static void an_end_that_cannot_be_remembered(void **state) {
+    struct control_kit k = {0};
+    char text[64];
+    int folder;
+    struct uvm__fail f = {0};
+    (void)state;
+    control_kit_open(&k, true);
+    assert_int_equal(uvm__folder_open(k.folder, false, &folder, &f), 0);
+    assert_int_equal(uvm__folder_write(folder, UVM_CONTROL_ENDED, "x", 1, &f), 0);
+    control_kit_close_vm(&k);
+    loop_until(&k.loop, &k.closed);
+    read_end(&k, text, sizeof text);
+    assert_string_equal(text, "");
+    assert_true(uvm__folder_unlink(folder, UVM_CONTROL_ENDED));
+    close(folder);
+    control_kit_close(&k);
+}
+
 static void kill_during_boot(void **state) {
     struct control_kit k = {.script = {.conduct = GUEST_NEVER_DIALS}};
     struct client c;
@@ -337,6 +403,11 @@ static void kill_during_boot(void **state) {
     client_says(&c, CALL(2, "kill", "{}"));
     client_expect(&c, "\"STATE\"");
     client_close(&c);
+    char text[64];
+    control_kit_close_vm(&k);
+    loop_until(&k.loop, &k.closed);
+    read_end(&k, text, sizeof text);
+    assert_string_equal(text, ""); /* it never ran */
     control_kit_close(&k);
 }
 
@@ -449,6 +520,8 @@ int main(void) {
         cmocka_unit_test(console_and_log),
         cmocka_unit_test(console_of_one_who_does_not_read),
         cmocka_unit_test(events_and_the_end),
+        cmocka_unit_test(an_end_is_remembered),
+        cmocka_unit_test(an_end_that_cannot_be_remembered),
         cmocka_unit_test(kill_during_boot),
         cmocka_unit_test(closing_answers_everybody),
         cmocka_unit_test(close_of_the_control_alone),

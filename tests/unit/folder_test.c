@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * folder_test.c — folders with owners: claimed once, swept when the owner is dead, never under a living one.
  */
+#include "async/clock.h"
 #include "async/folder.h"
 #include "tests/unit/loop.h"
 #include <errno.h>
@@ -118,6 +119,39 @@ static void of_a_dead_owner(void **state) {
     close(tells[1]);
 }
 
+/* Files in one folder: the oldest go first, and all that are too old. */
+static void pruned(void **state) {
+    int fd;
+    char name[2] = "a", buf[4];
+    uint64_t now_s = uvm__wall_ns(k.engine) / 1000000000u;
+    (void)state;
+    assert_int_equal(uvm__folder_make(parent, ".kept", &fd, &f), 0);
+    close(fd);
+    assert_int_equal(uvm__folder_make(parent, ".kept", &fd, &f), 0); /* it is there already */
+    for (unsigned i = 0; i < 10; i++, name[0]++) {
+        const struct timespec at[2] = {{.tv_sec = (time_t)(now_s - 1000 + i * 100)},
+                                       {.tv_sec = (time_t)(now_s - 1000 + i * 100)}};
+        assert_int_equal(uvm__folder_write(fd, name, "x", 1, &f), 0);
+        assert_int_equal(utimensat(fd, name, at, 0), 0);
+    }
+    uvm__folder_prune(k.engine, fd, 8, 5000);
+    assert_int_equal(uvm__folder_read(fd, "b", buf, sizeof buf), -UVM_E_NOTFOUND);
+    assert_int_equal(uvm__folder_read(fd, "c", buf, sizeof buf), 1);
+    uvm__folder_prune(k.engine, fd, 8, 350);
+    assert_int_equal(uvm__folder_read(fd, "g", buf, sizeof buf), -UVM_E_NOTFOUND);
+    assert_int_equal(uvm__folder_read(fd, "h", buf, sizeof buf), 1);
+    assert_true(uvm__folder_unlink(fd, "h"));
+    assert_true(uvm__folder_unlink(fd, "h")); /* is not there: as well */
+    assert_int_equal(uvm__folder_read(fd, "h", buf, sizeof buf), -UVM_E_NOTFOUND);
+    uvm__folder_prune(k.engine, fd, 0, 5000);
+    uvm__folder_prune(k.engine, fd, 0, 0);
+    close(fd);
+    assert_int_equal(unlinkat(parent, ".kept", AT_REMOVEDIR), 0);
+    assert_int_equal(uvm__folder_write(parent, "file", "x", 1, &f), 0);
+    assert_int_equal(uvm__folder_make(parent, "file", &fd, &f), -UVM_E_IO);
+    assert_true(uvm__folder_unlink(parent, "file"));
+}
+
 static void not_ours(void **state) {
     char path[128];
     int fd;
@@ -199,7 +233,8 @@ static void many_at_once(void **state) {
 int main(void) {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
-        CASE(names), CASE(claimed_once), CASE(of_a_dead_owner), CASE(not_ours), CASE(many_at_once),
+        CASE(names),  CASE(claimed_once), CASE(of_a_dead_owner),
+        CASE(pruned), CASE(not_ours),     CASE(many_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -80,6 +80,11 @@ static void each_end(void **state) {
         }
         facts.exited = true;
         facts.status = rows[i].status;
+        int shown = rows[i].status == UNKNOWN ? -1
+                    : rows[i].status >= 256   ? rows[i].status >> 8
+                    : rows[i].status == 0     ? 0
+                                              : 128 + rows[i].status;
+        assert_int_equal(uvm__exit_status(&facts), shown);
         uvm__exit_text(&facts, text, sizeof text);
         if (uvm__exit_reason(&facts) != rows[i].reason || strcmp(text, rows[i].text) != 0) {
             fail_msg("row %zu (%s): %s, \"%s\"", i, rows[i].happens,
@@ -93,6 +98,7 @@ static void no_word_and_no_end(void **state) {
     struct uvm__exit_facts facts = {.status = -1, .hvsock_broken = true};
     char text[128];
     assert_int_equal(uvm__exit_reason(&facts), UVM__HCS_EXIT_VMM_DIED);
+    assert_int_equal(uvm__exit_status(&facts), -1);
     uvm__exit_text(&facts, text, sizeof text);
     assert_string_equal(text, "its hvsock device was stopped; qemu: still there, and was killed");
 }
