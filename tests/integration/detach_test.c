@@ -259,6 +259,116 @@ static void test_terminal(void **state) {
     }
 }
 
+/* ---- terminals that go away --------------------------------------------------------------- */
+
+/* A terminal of our own; nobody else may hold an end of it when we close ours. */
+static int open_terminal(struct screen *s, struct termios *ret_before) {
+    struct winsize size = {.ws_row = 24, .ws_col = 80};
+    int slave;
+    *s = (struct screen){0};
+    assert_int_equal(openpty(&s->fd, &slave, NULL, NULL, &size), 0);
+    assert_int_equal(fcntl(s->fd, F_SETFD, FD_CLOEXEC), 0);
+    assert_int_equal(fcntl(slave, F_SETFD, FD_CLOEXEC), 0);
+    assert_int_equal(tcgetattr(slave, ret_before), 0);
+    return slave;
+}
+
+static void expect_restored(int slave, const struct termios *before) {
+    struct termios now;
+    assert_int_equal(tcgetattr(slave, &now), 0);
+    assert_int_equal(now.c_iflag, before->c_iflag);
+    assert_int_equal(now.c_oflag, before->c_oflag);
+    assert_int_equal(now.c_lflag, before->c_lflag);
+}
+
+/* Nothing of them is in the guest, and nobody but who asks is connected. */
+static void expect_left_alone(const char *word) {
+    for (int n = 0; guest_runs(word); n++) {
+        assert_true(n < 50);
+    }
+    expect(0, "\"clients\":1}", NULL, LIST("inspect", "demo", "--json"));
+}
+
+/* However the news comes, whatever the command thinks of it, whether or not somebody reads the screen: the
+ * command is ended, and a terminal that is still there is as it was. */
+static void test_exec_is_hung_up(void **state) {
+    static const struct {
+        const char *command, *word;
+        int signo;   /* 0: the terminal is closed */
+        bool unread; /* and it is full */
+    } rows[] = {
+        {"echo up; exec sleep 7711", "[s]leep 7711", SIGHUP, false},
+        {"trap '' HUP TERM INT; echo up; sleep 7712; sleep 7712", "[s]leep 7712", SIGHUP, false},
+        {"echo up; exec yes 7713", "[y]es 7713", SIGHUP, true},
+        {"echo up; exec yes 7714", "[y]es 7714", SIGTERM, true},
+        {"trap '' HUP TERM INT; echo up; sleep 7715; sleep 7715", "[s]leep 7715", 0, false},
+        {"echo up; exec yes 7716", "[y]es 7716", 0, true},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct command c;
+        struct command_options o = COMMAND_OPTIONS_INIT;
+        struct screen s;
+        struct termios before, raw;
+        int slave = open_terminal(&s, &before);
+        o.tty = slave;
+        boot_start(&c, &o, LIST("exec", "demo", "-t", "--", "sh", "-c", rows[i].command));
+        await_screen(&s, "up");
+        assert_int_equal(tcgetattr(slave, &raw), 0);
+        assert_int_equal(raw.c_lflag & (tcflag_t)(ICANON | ECHO | ISIG), 0);
+        if (rows[i].unread) {
+            pause_ms(300); /* for it to fill; it may be ended before it has, too */
+        }
+        if (rows[i].signo != 0) {
+            assert_int_equal(kill(c.pid, rows[i].signo), 0);
+        } else {
+            close(slave);
+            close(s.fd);
+        }
+        assert_int_equal(command_end(&c, SHORT_MS),
+                         128 + (rows[i].signo == 0 ? SIGHUP : rows[i].signo));
+        command_free(&c);
+        if (rows[i].signo != 0) {
+            expect_restored(slave, &before);
+            close(slave);
+            close(s.fd);
+        }
+        expect_left_alone(rows[i].word);
+    }
+}
+
+/* Who watches the console has nothing in the guest: the UVM goes on. */
+static void test_console_is_hung_up(void **state) {
+    (void)state;
+    for (int closed = 0; closed < 2; closed++) {
+        struct command c;
+        struct command_options o = COMMAND_OPTIONS_INIT;
+        struct screen s;
+        struct termios before;
+        int slave = open_terminal(&s, &before);
+        o.tty = slave;
+        expect(0, NULL, NULL,
+               LIST("exec", "demo", "--", "sh", "-c", "echo seen-on-console >/dev/console"));
+        boot_start(&c, &o, LIST("console", "demo"));
+        await_screen(&s, "seen-on-console");
+        if (closed) {
+            close(slave);
+            close(s.fd);
+        } else {
+            assert_int_equal(kill(c.pid, SIGHUP), 0);
+        }
+        assert_int_equal(command_end(&c, SHORT_MS), 128 + SIGHUP);
+        command_free(&c);
+        if (!closed) {
+            expect_restored(slave, &before);
+            close(slave);
+            close(s.fd);
+        }
+        expect_left_alone("[n]othing-of-it");
+        expect(0, "running", NULL, LIST("ps"));
+    }
+}
+
 static void test_console_and_logs(void **state) {
     struct command c;
     (void)state;
@@ -384,6 +494,35 @@ static void test_events_of_all(void **state) {
     command_free(&c);
 }
 
+/* A boot in the foreground has nobody else: all of it goes. */
+static void test_boot_is_hung_up(void **state) {
+    (void)state;
+    for (int closed = 0; closed < 2; closed++) {
+        struct command c;
+        struct command_options o = COMMAND_OPTIONS_INIT;
+        struct screen s;
+        struct termios before;
+        int slave = open_terminal(&s, &before);
+        o.tty = slave;
+        boot_start(&c, &o, LIST("-t", "--", "sh", "-c", "trap '' HUP; echo up; sleep 7720"));
+        await_screen(&s, "up");
+        if (closed) {
+            close(slave);
+            close(s.fd);
+        } else {
+            assert_int_equal(kill(c.pid, SIGHUP), 0);
+        }
+        assert_int_equal(command_end(&c, SHORT_MS), 128 + SIGHUP);
+        command_free(&c);
+        if (!closed) {
+            expect_restored(slave, &before);
+            close(slave);
+            close(s.fd);
+        }
+        expect_nobody_left(1000);
+    }
+}
+
 static void test_kill_during_boot(void **state) {
     struct command c;
     (void)state;
@@ -479,13 +618,15 @@ int main(int argc, char **argv) {
     const struct CMUnitTest shared[] = {
         cmocka_unit_test(test_ps_and_inspect),     cmocka_unit_test(test_exec),
         cmocka_unit_test(test_exec_of_a_megabyte), cmocka_unit_test(test_client_dies),
-        cmocka_unit_test(test_terminal),           cmocka_unit_test(test_console_and_logs),
+        cmocka_unit_test(test_terminal),           cmocka_unit_test(test_exec_is_hung_up),
+        cmocka_unit_test(test_console_is_hung_up), cmocka_unit_test(test_console_and_logs),
         cmocka_unit_test(test_name_taken),
     };
     const struct CMUnitTest own[] = {
         cmocka_unit_test_teardown(test_two_stops_and_events, nothing_left),
         cmocka_unit_test_teardown(test_end_is_remembered, nothing_left),
         cmocka_unit_test_teardown(test_events_of_all, nothing_left),
+        cmocka_unit_test_teardown(test_boot_is_hung_up, nothing_left),
         cmocka_unit_test_teardown(test_kill_during_boot, nothing_left),
         cmocka_unit_test_teardown(test_starter_goes, nothing_left),
         cmocka_unit_test_teardown(test_owner_killed, nothing_left),
