@@ -31,6 +31,8 @@
 #define UVM__CONTROL_HELLO_MS 5000u /* a control client connected to its hello */
 #define UVM__CONTROL_LINGER_MS 1000u /* last answers wait for a control client that does not read */
 #define UVM__CONTROL_ENDED_MS 86400000u /* the end of a UVM is remembered */
+#define UVM__VMBUS_OPEN_MS 20000u    /* a device offered to the guest's word that it found it */
+#define UVM__VMBUS_CLOSE_MS 5000u    /* ... rescinded to its word that it let go */
 
 /* sizes and counts */
 #define UVM__FRAME_BYTES_MAX 65536u             /* bridge frame towards the host, header included */
@@ -63,6 +65,8 @@
 #define UVM__HEARTBEAT_MISSES 2u           /* periods in a row without an answer; then it is hung */
 #define UVM__EVENT_RING 32u                /* recent events kept per VM */
 #define UVM__STEPS_MAX 32u                 /* steps in one saga */
+#define UVM__VMBUS_DEVICES_MAX 64u         /* offered to one VM */
+#define UVM__VMBUS_LINE_BYTES_MAX 256u     /* of the offer channel, line feed included */
 #define UVM__CONTROL_CLIENTS_MAX 32u       /* control clients of one VM */
 #define UVM__CONTROL_BACKLOG 64            /* ... that wait to be accepted */
 #define UVM__CONTROL_LINE_BYTES_MAX 131072u /* a control request; an exec has 60 KiB of words */
