@@ -12,23 +12,52 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
-static int load(int folder, const char *path) {
-    int fd = openat(folder, path, O_RDONLY | O_CLOEXEC);
-    int err;
+/* Asking first saves the kernel from reading a file of megabytes to say that it has it. One that another
+ * process is loading does not count: the kernel waits for it. */
+static bool is_loaded(const char *path) {
+    const char *base = strrchr(path, '/') == NULL ? path : strrchr(path, '/') + 1;
+    char name[NAME_MAX + 32], state[5] = "";
+    int fd;
 
+    snprintf(name, sizeof name, "/sys/module/%.*s/initstate", (int)strcspn(base, "."), base);
+    for (char *c = name; *c != '\0'; c++) {
+        *c = *c == '-' ? '_' : *c;
+    }
+    fd = open(name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    bool live = read(fd, state, 4) == 4 && strcmp(state, "live") == 0;
+    close(fd);
+    return live;
+}
+
+static int load(int folder, char *line) {
+    char *parameters = line + strcspn(line, " ");
+    int fd, err;
+
+    if (*parameters != '\0') {
+        *parameters++ = '\0';
+    }
+    if (is_loaded(line)) {
+        return 0;
+    }
+    fd = openat(folder, line, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         return -1;
     }
-    err = syscall(SYS_finit_module, fd, "", 0) < 0 ? errno : 0;
+    err = syscall(SYS_finit_module, fd, parameters, 0) < 0 ? errno : 0;
     close(fd);
     errno = err;
-    return err == 0 || err == EEXIST ? 0 : -1;
+    /* ENODEV: made for another machine than this, say for a processor's special instructions. */
+    return err == 0 || err == EEXIST || err == ENODEV ? 0 : -1;
 }
 
 static FILE *list_open(int folder, const char *list) {
@@ -65,7 +94,7 @@ int uvm__modules_load(const char *who, const char *list) {
 
 int uvm__modules_main(int argc, char **argv) {
     if (argc != 2 || strchr(argv[1], '/') != NULL) {
-        uvm__say("gcs-modules", "usage: gcs-modules LIST   (say, modules.late)");
+        uvm__say("gcs-modules", "usage: gcs-modules LIST   (say, modules.ext4)");
         return 2;
     }
     if (!uvm__under_our_init()) {

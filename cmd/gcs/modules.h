@@ -2,9 +2,9 @@
  * modules.h — kernel modules by list: no dependencies, no modprobe.
  *
  * The image builder (cmd/gcs/image/modules.py) wrote the lists beside the modules, in the order in
- * which they load: modules.load is for /init, before the first dial; modules.late for afterwards.
- * Loading blocks for milliseconds a module, so the agent, which has a loop, starts `gcs-modules
- * modules.late` as a process instead of calling this, and hands it the marker of gcs.h.           */
+ * which they load: modules.load is for /init, before the first dial; the others are for what needs
+ * them. A line is a path and, behind a blank, the module's parameters. Loading blocks for milliseconds
+ * a module, so no process with a loop does it.                                                     */
 #pragma once
 
 /* Loads /lib/modules/RELEASE/`list`. A module that is there already counts as loaded; one that

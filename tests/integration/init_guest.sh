@@ -54,8 +54,15 @@ check vsock grep -q '^vmw_vsock_virtio_transport ' /proc/modules
 check virtio grep -q '^virtio_pci ' /proc/modules
 check pvpanic grep -q '^pvpanic_pci ' /proc/modules
 check reaping reaped
-check late-modules gcs-modules modules.late
-check no-marker fails 1 env -u UVM_INIT gcs-modules modules.late
+check modules gcs-modules modules.scsi
+check modules-again gcs-modules modules.scsi
+check ext4 gcs-modules modules.ext4
+check vfat gcs-modules modules.vfat
+check xfs gcs-modules modules.xfs
+check squashfs gcs-modules modules.squashfs
+check erofs gcs-modules modules.erofs
+check file-systems [ "$(grep -cwE "ext4|vfat|xfs|squashfs|erofs" /proc/filesystems)" = 5 ]
+check no-marker fails 1 env -u UVM_INIT gcs-modules modules.scsi
 check second-init fails 1 /init /bin/true
 check unanswered-port fails 1 vsockexec -e 109 true
 check relay-status fails 6 vsockexec -r -e 109 sh -c 'exit 6'

@@ -31,7 +31,11 @@ umask 077
 export TZ=Asia/Kathmandu LC_ALL=C.UTF-8
 cd "$work"
 
-"$modules_py" "$deb" elsewhere --boot pvpanic-pci vmw_vsock_virtio_transport virtio_pci
+crc32c="crc32c-intel crc32c_generic"
+# shellcheck disable=SC2086
+"$modules_py" "$deb" elsewhere --boot pvpanic-pci vmw_vsock_virtio_transport virtio_pci \
+    --list erofs $crc32c erofs --list ext4 $crc32c ext4 --list scsi "scsi_mod scan=manual" sd_mod virtio_scsi \
+    --list squashfs squashfs --list vfat vfat nls_ascii nls_cp437 --list xfs $crc32c xfs
 "$initrd_py" "$list" again.img modules=elsewhere gcs=gcs busybox=busybox
 cmp again.img "$initrd" || fail "a second build gives other bytes"
 
@@ -47,10 +51,11 @@ chmod -R go+rX small
 dpkg-deb -b small small.deb > /dev/null
 refuses "no module no-such" "$modules_py" small.deb wrong --boot no-such
 [ ! -e wrong.all ] || fail "what was unpacked is left behind"
-"$modules_py" small.deb late --boot virtio --late virtio-pci virtio
-grep -q virtio_ring.ko late/lib/modules/*/modules.load || fail "modules.load lacks a dependency"
-grep -q virtio_pci.ko late/lib/modules/*/modules.late || fail "modules.late lacks what it is for"
-! grep -q virtio.ko late/lib/modules/*/modules.late || fail "modules.late has what is loaded before"
+"$modules_py" small.deb lists --boot virtio --list bus virtio-pci virtio --list net vsock virtio_pci
+grep -q virtio_ring.ko lists/lib/modules/*/modules.load || fail "modules.load lacks a dependency"
+grep -q virtio_pci.ko lists/lib/modules/*/modules.bus || fail "modules.bus lacks what it is for"
+! grep -q virtio.ko lists/lib/modules/*/modules.bus || fail "modules.bus has what is loaded before"
+grep -q virtio_pci.ko lists/lib/modules/*/modules.net || fail "modules.net relies on another list"
 cp -r small/lib/modules/* small/lib/modules/other
 dpkg-deb -b small two.deb > /dev/null
 refuses "holds 2 kernels" "$modules_py" two.deb wrong

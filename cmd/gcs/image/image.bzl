@@ -51,14 +51,16 @@ kernel_elf = rule(
 def _kernel_modules_impl(ctx):
     out = ctx.actions.declare_directory(ctx.label.name)
     path, files, absent = _deb(ctx)
-    arguments = [path, out.path, "--boot"] + ctx.attr.boot + ["--late"] + ctx.attr.late
+    arguments = [path, out.path, "--boot"] + ctx.attr.boot
+    for name, modules in ctx.attr.lists.items():
+        arguments += ["--list", name] + modules
     return _run(ctx, ctx.file._tool, out, files, arguments, absent)
 
 kernel_modules = rule(
     implementation = _kernel_modules_impl,
     attrs = {
         "boot": attr.string_list(doc = "names, for /init"),
-        "late": attr.string_list(doc = "names, for afterwards"),
+        "lists": attr.string_list_dict(doc = "names, for when they are needed, by list"),
         "deb": _DEB,
         "_tool": _tool("modules.py"),
     },

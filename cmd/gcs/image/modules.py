@@ -1,14 +1,17 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""modules.py DEB OUTDIR --boot NAME... --late NAME...: the modules that the guest's image carries.
+"""modules.py DEB OUTDIR --boot NAME... [--list LIST NAME...]...: the modules in the guest's image.
 
 Takes the named modules and all that they depend on (as depmod finds it) out of a kernel package
-into OUTDIR/lib/modules/RELEASE, with two lists of paths in the order in which they load:
-modules.load, for /init before its first dial, and modules.late, for afterwards. So nothing in the
-guest needs to know of dependencies; modules.dep is there for a person with modprobe.
+into OUTDIR/lib/modules/RELEASE, with lists of paths in the order in which they load: modules.load,
+for /init before its first dial, and modules.LIST for what is loaded when it is needed, each without
+what modules.load has. A NAME may have parameters behind it, "NAME PARAMETER=VALUE". So nothing in the guest needs to know of dependencies; modules.dep is there
+for a person with modprobe.
 
-The files lose what only costs the guest's boot: symbols for debugging, and the type information
-(.BTF), for whose sake the kernel would parse its own at the first module. Signatures go with them;
+The files lose what only costs the guest's boot: symbols for debugging, the tables of the unwinder
+(.orc_*), a quarter of a file, which the kernel would sort (a trace through a module is a guess
+then, as the kernel says itself), and the type information (.BTF), for whose sake the kernel would
+parse its own at the first module. Signatures go with them;
 this kernel loads modules without one.
 """
 import argparse
@@ -56,6 +59,7 @@ class Modules:
             path, needs = line.split(":")
             self.needs[path] = needs.split()
         self.paths = {name_of(path): path for path in self.needs}
+        self.parameters = {}
         self.built_in = {name_of(p) for p in lines_of(os.path.join(folder, "modules.builtin"))}
 
     def load_order(self, names, loaded):
@@ -70,12 +74,18 @@ class Modules:
                 added.append(path)
 
         for name in names:
+            name, _, parameters = name.partition(" ")
             key = name.replace("-", "_")
             if key in self.paths:
                 visit(self.paths[key])
+                if parameters:
+                    self.parameters[self.paths[key]] = parameters
             elif key not in self.built_in:
                 raise BadPackage("it has no module %s" % name)
         return added
+
+    def line(self, path):
+        return " ".join((path, self.parameters.get(path, ""))).rstrip()
 
 
 def copy(source, target, paths):
@@ -83,7 +93,8 @@ def copy(source, target, paths):
         to = os.path.join(target, path)
         os.makedirs(os.path.dirname(to), exist_ok=True)
         subprocess.run(["objcopy", "--strip-debug", "--remove-section=.BTF",
-                        "--remove-section=.comment", os.path.join(source, path), to], check=True)
+                        "--remove-section=.comment", "--remove-section=.orc_*",
+                        "--remove-section=.rela.orc_*", os.path.join(source, path), to], check=True)
 
 
 def write_lines(path, lines):
@@ -96,7 +107,7 @@ def main():
     args.add_argument("deb")
     args.add_argument("out")
     args.add_argument("--boot", nargs="*", default=[])
-    args.add_argument("--late", nargs="*", default=[])
+    args.add_argument("--list", nargs="+", action="append", default=[], metavar="NAME")
     args = args.parse_args()
     root = args.out + ".all"
     try:
@@ -105,12 +116,13 @@ def main():
         source = os.path.join(root, "lib/modules", release)
         target = os.path.join(args.out, "lib/modules", release)
         modules, loaded = Modules(source), set()
-        lists = {name: modules.load_order(names, loaded)
-                 for name, names in (("modules.load", args.boot), ("modules.late", args.late))}
+        lists = {"modules.load": modules.load_order(args.boot, loaded)}
+        for name, *names in args.list:
+            lists["modules." + name] = modules.load_order(names, set(loaded))
         os.makedirs(target, exist_ok=True)
+        copy(source, target, sorted(set().union(*lists.values())))
         for name, paths in lists.items():
-            copy(source, target, paths)
-            write_lines(os.path.join(target, name), paths)
+            write_lines(os.path.join(target, name), map(modules.line, paths))
         keep = {"kernel", "modules.dep", *lists}
         for name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
             shutil.copy(os.path.join(source, name), target)
