@@ -17,8 +17,6 @@
 #include "async/check.h"
 
 #define SLOT_HVSOCK 0x3u
-#define SLOT_SCSI 0x4u
-#define SLOT_ROOT_PORT 0x10u
 
 /* The same for every VM: no default devices, no files of the user, no window, an end that can be told
  * apart (pvpanic, no reboot unless the document wants one), and a system-call filter. */
@@ -158,12 +156,12 @@ static void add_devices(struct uvm__argv *a, const struct uvm__doc *doc) {
     for (size_t i = 0; i < doc->vm.devices.scsi_count; i++) {
         unsigned n = uvm__qemu_scsi_number(doc, i);
         add(a, "-device");
-        add(a, "virtio-scsi-pci,id=scsi%u,bus=pcie.0,addr=0x%x", n, SLOT_SCSI + n);
+        add(a, "virtio-scsi-pci,id=scsi%u,bus=pcie.0,addr=0x%x", n, UVM__QEMU_SLOT_SCSI + n);
     }
     for (unsigned i = 0; i < UVM__QEMU_ROOT_PORTS; i++) {
         add(a, "-device");
         add(a, "pcie-root-port,id=rp%u,bus=pcie.0,chassis=%u,slot=%u,addr=0x%x", i, i + 1, i + 1,
-            SLOT_ROOT_PORT + i);
+            UVM__QEMU_SLOT_ROOT_PORT + i);
     }
 }
 

@@ -9,6 +9,8 @@
 #define UVM__QEMU_PROCESSORS_MAX 240u
 #define UVM__QEMU_ROOT_PORTS                                                                       \
     8u /* each costs 10 ms of boot; the ninth hot-added PCI device has no place */
+#define UVM__QEMU_SLOT_SCSI 0x4u
+#define UVM__QEMU_SLOT_ROOT_PORT 0x10u
 #define UVM__QEMU_VPMEM_GIB_MAX 512u
 #define UVM__QEMU_ARGS_MAX 96u
 

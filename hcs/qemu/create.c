@@ -340,6 +340,7 @@ static int open_parts(struct uvm__qemu_system *s, struct pairs *p) {
     rc = uvm__vsock_device_open(e, &vsock, &s->vsock);
     if (rc == 0) {
         s->base.hvsock = uvm__vsock_device_hvsock(s->vsock);
+        rc = uvm__qemu_offers_open(s);
     }
     return rc;
 }

@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#include "async/guid.h"
+
 static bool hot_hint(const struct uvm__doc *d) {
     return d->vm.topology.memory.enable_hot_hint;
 }
@@ -73,6 +75,22 @@ static bool scsi_attachments(const struct uvm__doc *d) {
     for (size_t i = 0; i < d->vm.devices.scsi_count; i++) {
         if (d->vm.devices.scsi[i].attachments_count != 0) {
             return true;
+        }
+    }
+    return false;
+}
+/* The guest is told of controllers by GUID, so each needs one of its own. */
+static bool scsi_names(const struct uvm__doc *d) {
+    const struct uvm__doc_devices *v = &d->vm.devices;
+    struct uvm__guid guids[UVM__DOC_SCSI_CONTROLLERS_MAX];
+    for (size_t i = 0; i < v->scsi_count; i++) {
+        if (uvm__guid_read(v->scsi[i].guid, strlen(v->scsi[i].guid), &guids[i]) < 0) {
+            return true;
+        }
+        for (size_t k = 0; k < i; k++) {
+            if (uvm__guid_equal(&guids[i], &guids[k])) {
+                return true;
+            }
         }
     }
     return false;
@@ -142,6 +160,7 @@ static const struct {
     {debugger_port, DEVICES "ComPorts.0.OptimizeForDebugger", "not supported on QEMU"},
     {scsi_attachments, DEVICES "Scsi.Attachments",
      "not supported at boot on QEMU yet; attach the disk to the running VM"},
+    {scsi_names, DEVICES "Scsi", "on QEMU each controller is named by a GUID of its own"},
     {vpmem_devices, DEVICES "VirtualPMem.Devices", "not supported at boot on QEMU yet"},
     {vpmem_backing, DEVICES "VirtualPMem.Backing", "not supported on QEMU"},
     {vpmem_space, DEVICES "VirtualPMem.MaximumSizeBytes",

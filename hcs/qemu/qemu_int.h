@@ -5,7 +5,7 @@
  *   facts.c       what VMs would get here                           capabilities.c  what this QEMU can do
  *   create.c      the saga from document to a paused VM             system.c      a system's parts and memory
  *   verbs.c       start, pause, resume, terminate                   end.c         signs of the end, the decision
- *   qmp_events.c  QEMU's events, by table
+ *   qmp_events.c  QEMU's events, by table                          offers.c      what the guest is offered
  */
 #pragma once
 #include "async/child.h"
@@ -24,6 +24,7 @@
 #include "hcs/qemu/qmp.h"
 #include "hcs/qemu/uid.h"
 #include "hvsock/vsock_device.h"
+#include "vmbus/vmbus.h"
 
 #define UVM__QEMU_GUEST_CID 3u /* private to each VM's device, so every VM has the same */
 #define UVM__QEMU_PROCESSORS_ROOM 8u
@@ -101,6 +102,7 @@ struct uvm__qemu_system {
     struct uvm__qmp *qmp;
     struct uvm__console *console;
     struct uvm__vsock_device *vsock;
+    struct uvm__vmbus *vmbus; /* of it */
     unsigned parts_closing;
     void (*on_parts_closed)(struct uvm__qemu_system *s);
     pid_t pid;
@@ -157,6 +159,13 @@ void uvm__qemu_on_console(struct uvm__console *c, const void *data, size_t bytes
 int uvm__qemu_create(struct uvm__hcs *h, const struct uvm__hcs_create_params *params,
                      uvm_scope *scope, uvm_done_fn on_done, void *arg, uvm_op **ret_op);
 struct uvm__hcs_system *uvm__qemu_create_result(uvm_op *op);
+
+/* offers.c */
+/* Opens the channel and offers what the document has. On failure the parts' close takes back what was done. */
+int uvm__qemu_offers_open(struct uvm__qemu_system *s);
+/* Where the guest finds a controller by its number, and what is plugged at a root port. */
+void uvm__qemu_scsi_location(unsigned controller, char ret[UVM__VMBUS_LOCATION_BYTES]);
+void uvm__qemu_port_location(unsigned port, char ret[UVM__VMBUS_LOCATION_BYTES]);
 
 /* verbs.c */
 int uvm__qemu_start(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,

@@ -159,6 +159,8 @@ void uvm__qemu_parts_close(struct uvm__qemu_system *s,
     struct uvm__vsock_device *vsock = UVM_TAKE_PTR(s->vsock);
 
     uvm__qemu_ref(s);
+    uvm__vmbus_close(s->vmbus);
+    s->vmbus = NULL;
     s->base.hvsock = NULL;
     s->on_parts_closed = on_closed;
     s->parts_closing = 1;
