@@ -13,8 +13,8 @@
 
 #include "async/check.h"
 #include "async/cleanup.h"
-#include "cmd/gcs/late.h"
 #include "cmd/gcs/machine.h"
+#include "cmd/gcs/offers.h"
 #include "cmd/gcs/process.h"
 #include "cmd/gcs/worker.h"
 
@@ -180,7 +180,7 @@ static void on_negotiated(struct uvm__server *s, void *arg) {
     GCS_LOG(&a->log, UVM_LOG_INFO, "negotiated", GCS_NUMBER("version", uvm__server_version(s)),
             GCS_NUMBER("process_control", uvm__server_process_control(s)));
     if (a->inside && !a->negotiated_once) {
-        gcs_late_start(a);
+        uvm__offers_poke();
     }
     a->negotiated_once = true;
 }

@@ -21,7 +21,7 @@
 #include "cmd/gcs/gcs.h"
 #include "cmd/gcs/modules.h"
 #include "cmd/gcs/mounts.h"
-#include "hvsock/ports.h"
+#include "cmd/gcs/offers.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -92,16 +92,9 @@ static int step_entropy(const struct uvm__init_options *o) {
     return 0;
 }
 
-/* An engine without an offer channel refuses, and there are no offers. An engine that has one sees
- * this image hang up, which is the truth: it cannot take any.                                     */
 static int step_offers(const struct uvm__init_options *o) {
-    int fd = uvm__host_dial(UVM__PORT_OFFERS);
-
     (void)o;
-    if (fd >= 0) {
-        uvm__say(WHO, "the host offers devices, which this image cannot take");
-        close(fd);
-    }
+    uvm__offers_start();
     return 0;
 }
 

@@ -59,7 +59,6 @@ echo "<3>a kernel message" > /dev/kmsg
 echo "<4>another one" > /dev/kmsg
 check kmsg until_true grep -q '"kmsg_level":3,"kmsg":"a kernel message"' /tmp/log
 check kmsg-level sh -c '! grep -q "another one" /tmp/log'
-check late-modules until_true grep -q '"late modules loaded","status":"exit status 0"' /tmp/log
 frame $((0x10100501)) 1 '{"ContainerId":"'$null'","Settings":{"ProcessParameters":"{\"CommandArgs\":[\"sh\",\"-c\",\"echo \\\"$0\\\" > /tmp/made; exit 3\"]}"}}' >&3
 check process until_true grep -q '^sh$' /tmp/made
 check anonymous-memory [ "$(sed -n 's/^RssAnon:[^0-9]*\([0-9]*\) kB/\1/p' /proc/$!/status)" -le 1024 ]

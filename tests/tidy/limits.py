@@ -16,7 +16,7 @@ import sys
 PAGE = "docs/LIMITS.md"
 MARK = "<!-- What follows is made from the headers: tests/tidy/limits.py --write -->"
 FIRST = "async/limits.h"
-PLACES = ("async/", "hvsock/", "hcs/", "bridge/", "uvm/", "cmd/")
+PLACES = ("async/", "hvsock/", "vmbus/", "hcs/", "bridge/", "uvm/", "cmd/")
 SUFFIX = re.compile(r"_(MS|MAX|MIN|BYTES|RING)(_|$)")
 # Sizes of formats and of texts of our own making: nothing can reach them.
 FORMATS = re.compile(r"(_HEADER|_HR_TEXT|_LAUNCH_RECORD|_VHOST_CONFIG|_EXIT_TEXT|_CREDIT_LOW)_BYTES$")
