@@ -226,18 +226,21 @@ def streams(table, folder):
     found = json_lines([need("STREAM_BENCH"), need("VMLINUX"), need("BENCH_INITRD"), need("LAUNCH"), wrapper,
                         str(tcp.getsockname()[1]), rounds])
 
-    def value(name):
-        return statistics.median(o["value"] for o in found[name])
+    def value(name, key="value"):
+        return statistics.median(o[key] for o in found[name])
+
+    def pair(text, unit, name, peer, peer_text, wanted):
+        rate, other = value(name), value(peer)
+        table.row(text, "%.0f %s" % (rate, unit), "%s: %.0f %s" % (peer_text, other, unit), rate / other, least=wanted)
+        rate, other = value(name, "by_cpu"), value(peer, "by_cpu")
+        table.row("  of CPU time", "%.0f %s" % (rate, unit), "%s: %.0f %s" % (peer_text, other, unit), rate / other)
 
     for count, streams_text in (("1", ""), ("4", ", 4 streams")):
         for way, text in (("guest_to_host", "vsock, guest to host"), ("host_to_guest", "vsock, host to guest")):
-            rate = value("vsock_%s_%s" % (way, count))
             for peer, name, wanted in (("serial", "virtio-serial", 0.6), ("tcp", "user-mode TCP", 1.5)):
-                other = value("%s_%s_%s" % (peer, way, count))
-                table.row(text + streams_text, "%.0f MiB/s" % rate, "%s: %.0f MiB/s" % (name, other), rate / other,
-                          least=wanted)
-    rate, other = value("vsock_connects"), value("tcp_connects")
-    table.row("vsock, guest connects", "%.0f / s" % rate, "user-mode TCP: %.0f / s" % other, rate / other, least=1.5)
+                pair(text + streams_text, "MiB/s", "vsock_%s_%s" % (way, count), "%s_%s_%s" % (peer, way, count), name,
+                     wanted)
+    pair("vsock, guest connects", "/ s", "vsock_connects", "tcp_connects", "user-mode TCP", 1.5)
 
 
 def inside(table, folder):

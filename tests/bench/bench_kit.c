@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 struct bench b;
 
@@ -80,6 +81,18 @@ void bench_end(void) {
     uvm_engine_close(b.engine, on_closed, NULL);
     bench_run();
     bench_check(uv_loop_close(&b.loop), "loop close");
+}
+
+/* This program's only child. */
+pid_t bench_vmm(void) {
+    char path[64], line[64] = "";
+    (void)snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    FILE *f = fopen(path, "re");
+    if (f == NULL || fgets(line, sizeof line, f) == NULL) {
+        bench_fail("the VMM's process", NULL);
+    }
+    fclose(f);
+    return (pid_t)strtol(line, NULL, 10);
 }
 
 /* ---- processes ---------------------------------------------------------------------------- */

@@ -27,6 +27,7 @@ void bench_on_done(uvm_op *op, const uvm_error *err, void *arg);
 /* argv[1] to argv[4]: KERNEL INITRD LAUNCH VMM. */
 void bench_boot(char **argv);
 void bench_end(void);
+pid_t bench_vmm(void); /* the VMM's process */
 
 /* A process of the guest without stdio, and its end, which must be 0. */
 uvm_process *bench_start(const char *const *argv);
