@@ -6,7 +6,8 @@ Boots: PAIRS (default 20) times in turn, the engine to "negotiated"; the VMM by 
 without the vsock device to the agent's first line; and to the one line of a one-file static init. What is
 compared is the VMM's CPU time (user + system), since wall clocks of a shared machine are noisy.
 Inside: one VM. Streams: one VM, whose VMM also gets a user-mode NIC and virtio-serial ports; each way over
-each carrier in turn, ROUNDS (default 5) times.
+each carrier in turn, ROUNDS (default 5) times. Control: uvmctl exec beside exec through the API of the same VM,
+and ps of UVMs whose owners are real and whose machines are simulated.
 """
 import json
 import os
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 DEADLINE_S = 120
 QUIET_S = 20  # no byte on the console of a VM that boots
@@ -260,16 +262,54 @@ def inside(table, folder):
     table.row("agent idle, RssAnon", (kib, "%.0f KiB" % kib), "", None, 1024, "<= 1 MiB")
 
 
+# ---- the control socket ---------------------------------------------------------------------------
+
+OWNERS = 50
+
+
+def installed(folder):
+    """uvmctl with its helper beside it."""
+    for source, name in ((need("UVMCTL"), "uvmctl"), (need("LAUNCH"), "uvm-launch")):
+        shutil.copy(source, os.path.join(folder, name))
+    return os.path.join(folder, "uvmctl")
+
+
+def control(table, folder):
+    ctl, state = installed(folder), os.path.join(folder, "state")
+    found = json_lines([need("VM_BENCH"), "control", need("VMLINUX"), need("INITRD"), need("LAUNCH"), need("VMM"),
+                        ctl, state])
+    us, api = found["exec_uvmctl"][0]["median_us"], found["exec_api"][0]["median_us"]
+    table.row("uvmctl exec NAME -- /bin/true", "%.1f ms" % (us / 1000), "exec and wait by the API: %.1f ms" % (api / 1000),
+              us / (1.2 * api + 10000), 1, "<= 1.2 x + 10 ms")
+    state = os.path.join(folder, "many")
+    owners = subprocess.Popen([need("OWNERS_BENCH"), state, str(OWNERS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    wall, cpu = [], []
+    try:
+        assert owners.stdout.readline() == b"ready\n"
+        for _ in range(50):
+            before, start = os.times(), time.perf_counter()
+            out = subprocess.run([ctl, "ps"], env={"UVM_STATE_DIR": state}, stdout=subprocess.PIPE, check=True).stdout
+            wall.append((time.perf_counter() - start) * 1000)
+            after = os.times()
+            cpu.append((after.children_user + after.children_system - before.children_user - before.children_system) * 1000)
+            assert out.count(b" running ") == OWNERS, out
+    finally:
+        owners.stdin.close()
+        owners.wait(DEADLINE_S)
+    took = statistics.median(wall)
+    table.row("uvmctl ps, %d UVMs" % OWNERS, (took, "%.0f ms" % took), "its own CPU: %.0f ms" % statistics.mean(cpu), None,
+              50, "<= 50 ms")
+
+
 # ---- sizes ----------------------------------------------------------------------------------------
 
 def sizes(table, folder):
     # As the image has it: without symbols.
     subprocess.run(["strip", "-o", folder + "/gcs", need("GCS")], check=True)
     size = os.path.getsize(folder + "/gcs")
-    for source, name in ((need("UVMCTL"), "uvmctl"), (need("LAUNCH"), "uvm-launch")):
-        shutil.copy(source, os.path.join(folder, name))
+    ctl_path = installed(folder)
     table.row("agent binary", (size, "%.2f MB" % (size / 1e6)), "", None, 2e6, "<= 2 MB")
-    ctl = subprocess.Popen([folder + "/uvmctl", "boot", "--kernel", need("VMLINUX"), "--initrd", need("INITRD"), "--",
+    ctl = subprocess.Popen([ctl_path, "boot", "--kernel", need("VMLINUX"), "--initrd", need("INITRD"), "--",
                             "sh", "-c", "echo up; read x"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert ctl.stdout.readline() == b"up\n"
@@ -295,7 +335,7 @@ def main():
     print("machine: %s, %d cores, Linux %s; %s" % (model.group(1) if model else "?", os.cpu_count(),
                                                    os.uname().release, vmm))
     print("method: see tests/bench/bench.py; medians, references run in turn in the same minutes\n")
-    only = os.environ.get("ONLY", "boots inside streams sizes").split()
+    only = os.environ.get("ONLY", "boots inside streams control sizes").split()
     with tempfile.TemporaryDirectory(prefix="uvm-bench.") as folder:
         os.chmod(folder, 0o755)
         if "sizes" in only:
@@ -304,6 +344,8 @@ def main():
             inside(table, folder)
         if "streams" in only:
             streams(table, folder)
+        if "control" in only:
+            control(table, folder)
         if "boots" in only:
             boots(table)
     if table.failed:

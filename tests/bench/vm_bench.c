@@ -5,8 +5,12 @@
  *                                              "negotiated", and its argv
  *   vm_bench inside KERNEL INITRD LAUNCH VMM   boots a guest that has guest_bench, and measures exec and
  *                                              RPCs; one JSON object a line
+ *   vm_bench control KERNEL INITRD LAUNCH VMM UVMCTL FOLDER
+ *                                              boots, publishes the VM in FOLDER, and measures exec through
+ *                                              uvmctl, in turn with exec through the API
  */
 #include "tests/bench/bench_kit.h"
+#include "uvm/control.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -140,6 +144,46 @@ static void print_boot(void) {
     }
 }
 
+/* ---- uvmctl exec -------------------------------------------------------------------------- */
+
+static void on_client_exit(uv_process_t *p, int64_t status, int signo) {
+    if (status != 0 || signo != 0) {
+        bench_fail("uvmctl exec", NULL);
+    }
+    b.done = true;
+    uv_close((uv_handle_t *)p, NULL);
+}
+
+static void measure_control(char *uvmctl, char *folder) {
+    static uint64_t ours[EXECS], theirs[EXECS];
+    static const char *const argv[] = {"/bin/true", NULL};
+    static char verb[] = "exec", name[] = "bench", dashes[] = "--", word[] = "/bin/true";
+    char *words[] = {uvmctl, verb, name, dashes, word, NULL};
+    char state[256];
+    char *env[] = {state, NULL};
+    uv_process_options_t o = {.file = uvmctl, .args = words, .env = env, .exit_cb = on_client_exit};
+    struct uvm_control_params p = UVM_CONTROL_PARAMS_INIT;
+    uvm_error *err = NULL;
+    p.folder = folder;
+    (void)snprintf(state, sizeof state, "UVM_STATE_DIR=%s", folder);
+    if (uvm_control_listen(b.vm, &p, NULL, &err) < 0) {
+        bench_fail("control socket", err);
+    }
+    for (size_t i = 0; i < EXECS; i++) {
+        uv_process_t client;
+        uint64_t t = bench_now_us();
+        bench_finish(bench_start(argv), "true");
+        ours[i] = bench_now_us() - t;
+        t = bench_now_us();
+        bench_check(uv_spawn(&b.loop, &client, &o), "uvmctl");
+        bench_run();
+        theirs[i] = bench_now_us() - t;
+        (void)uv_run(&b.loop, UV_RUN_NOWAIT); /* its handle is closed */
+    }
+    print_us("exec_api", ours, EXECS);
+    print_us("exec_uvmctl", theirs, EXECS);
+}
+
 int main(int argc, char **argv) {
     if (argc == 6 && strcmp(argv[1], "boot") == 0) {
         bench_boot(argv + 1);
@@ -149,8 +193,12 @@ int main(int argc, char **argv) {
         measure_agent();
         measure_exec();
         measure_rpc();
+    } else if (argc == 8 && strcmp(argv[1], "control") == 0) {
+        bench_boot(argv + 1);
+        measure_control(argv[6], argv[7]);
     } else {
-        (void)fprintf(stderr, "usage: vm_bench boot|inside KERNEL INITRD LAUNCH VMM\n");
+        (void)fprintf(stderr, "usage: vm_bench boot|inside|control KERNEL INITRD LAUNCH VMM "
+                              "[UVMCTL FOLDER]\n");
         return 2;
     }
     bench_end();
