@@ -4,7 +4,7 @@
  * The state folder is the test's own. At the end of each group, and after each case with a VM of its own,
  * nothing is left, and nothing in the state folder.
  */
-#include "tests/integration/uvmctl_kit.h"
+#include "tests/integration/detach_kit.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -18,59 +18,6 @@
 #include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
-
-#define SHORT_MS 20000
-
-/* Of UVMs; the memory of those that ended is no remains. */
-static int entries(void) {
-    DIR *d = opendir(kit.state);
-    int n = 0;
-    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
-        n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
-             strcmp(e->d_name, ".ended") != 0;
-    }
-    if (d != NULL) {
-        closedir(d);
-    }
-    return n;
-}
-
-/* Runs it; its status must be this one. */
-static void expect(int status, const char *out, const char *err, const char *const *words) {
-    struct command c;
-    int got = boot_run(&c, words);
-    if (got != status || (out != NULL && strstr(c.out_text, out) == NULL) ||
-        (err != NULL && strstr(c.err_text, err) == NULL)) {
-        fail_msg("%s: status %d, not %d; stdout \"%s\", stderr \"%s\"", words[0], got, status,
-                 c.out_text, c.err_text);
-    }
-    command_free(&c);
-}
-
-static pid_t owner_of(const char *name) {
-    struct command c;
-    char key[80];
-    assert_int_equal(boot_run(&c, LIST("ps", "--json")), 0);
-    (void)snprintf(key, sizeof key, "\"name\":\"%s\"", name);
-    const char *at = strstr(c.out_text, key);
-    at = at == NULL ? NULL : strstr(at, "\"owner_pid\":");
-    pid_t pid = at == NULL ? -1 : (pid_t)strtol(at + 12, NULL, 10);
-    command_free(&c);
-    return pid;
-}
-
-static int boot_demo(void **state) {
-    (void)state;
-    expect(0, "demo\n", NULL, LIST("boot", "--detach", "--name", "demo", "--memory", "128M"));
-    return 0;
-}
-
-/* Nothing but what is remembered of ends, and that can be forgotten. */
-static int nothing_left(void **state) {
-    assert_int_equal(entries(), 0);
-    expect(0, NULL, NULL, LIST("gc"));
-    return kit_check(state);
-}
 
 static int stop_demo(void **state) {
     expect(0, NULL, NULL, LIST("stop", "demo"));
@@ -551,36 +498,6 @@ static void test_starter_goes(void **state) {
     }
 }
 
-static void test_owner_killed(void **state) {
-    struct command exec, wait, console;
-    (void)state;
-    (void)boot_demo(state);
-    pid_t owner = owner_of("demo");
-    assert_true(owner > 0);
-    boot_start(&exec, NULL, LIST("exec", "demo", "--", "sh", "-c", "echo up >&2; exec sleep 1000"));
-    boot_start(&wait, NULL, LIST("wait", "demo"));
-    boot_start(&console, NULL, LIST("console", "demo"));
-    assert_true(command_await(&exec, "up", SHORT_MS));
-    expect(0, "demo", NULL, LIST("ps", "-q")); /* by now the others are connected, too */
-    pause_ms(100);
-    assert_int_equal(kill(owner, SIGKILL), 0);
-    assert_int_equal(command_end(&exec, SHORT_MS), 125);
-    expect_err(&exec, "demo: the connection to its owner has ended");
-    assert_int_equal(command_end(&wait, SHORT_MS), 1);
-    expect_err(&wait, "demo: the connection to its owner has ended");
-    assert_int_equal(command_end(&console, SHORT_MS), 1);
-    command_free(&exec);
-    command_free(&wait);
-    command_free(&console);
-    expect_nobody_left(SHORT_MS); /* the VMM has gone with it */
-    assert_int_equal(entries(), 1);
-    expect(0, "", NULL, LIST("ps", "-q"));
-    expect(3, "", "its owner is dead", LIST("stop", "demo"));
-    expect(0, "demo\n", NULL, LIST("gc"));
-    assert_int_equal(entries(), 0);
-    expect(0, "[]\n", NULL, LIST("gc", "--json"));
-}
-
 static void test_state_folder(void **state) {
     char path[160];
     (void)state;
@@ -629,7 +546,6 @@ int main(int argc, char **argv) {
         cmocka_unit_test_teardown(test_boot_is_hung_up, nothing_left),
         cmocka_unit_test_teardown(test_kill_during_boot, nothing_left),
         cmocka_unit_test_teardown(test_starter_goes, nothing_left),
-        cmocka_unit_test_teardown(test_owner_killed, nothing_left),
         cmocka_unit_test_teardown(test_state_folder, nothing_left),
         cmocka_unit_test_teardown(test_ten_in_a_row, nothing_left),
     };
