@@ -3,8 +3,9 @@
  * SCSI disks in the guest: found by controller and LUN, mounted, linked, unmounted, let go.
  *
  * A controller is its VMBus instance under /sys/bus/vmbus/devices, which the offers made (on Hyper-V
- * the kernel did); the SCSI host's number says nothing. The disk comes a moment after the host
- * attached it, so adding waits for it; removing does not need it to be there.
+ * the kernel did); the SCSI host's number says nothing. Its driver is loaded after the negotiation,
+ * and the disk comes a moment after the host attached it, so adding waits for both; removing does not
+ * need them to be there.
  */
 #include "cmd/gcs/storage.h"
 
@@ -85,12 +86,17 @@ static int read_place(const cJSON *settings, struct place *p, struct gcs_words *
     return 0;
 }
 
-static int find_host(struct place *p, struct gcs_words *w) {
+static int find_host(struct place *p, bool patient, struct gcs_words *w) {
     char folder[128], host[NAME_MAX + 1];
+    uint64_t since = now_ms();
     char *end = host;
+    bool found;
 
     (void)snprintf(folder, sizeof folder, VMBUS "/%s", controller_guids[p->controller]);
-    if (first_entry(folder, "host", host, sizeof host)) {
+    do {
+        found = first_entry(folder, "host", host, sizeof host);
+    } while (!found && patient && wait_a_moment(since));
+    if (found) {
         p->host = (unsigned)strtoul(host + strlen("host"), &end, 10);
     }
     if (end == host || *end != '\0') {
@@ -200,7 +206,7 @@ int gcs_scsi_mount(const cJSON *settings, struct gcs_words *w) {
     char device[NAME_MAX + 32];
     struct mapping m;
 
-    if (read_mapping(settings, &m, w) < 0 || find_host(&m.place, w) < 0 ||
+    if (read_mapping(settings, &m, w) < 0 || find_host(&m.place, true, w) < 0 ||
         find_device(&m.place, m.partition, device, sizeof device, w) < 0) {
         return -1;
     }
@@ -287,7 +293,7 @@ int gcs_scsi_unplug(const cJSON *settings, struct gcs_words *w) {
     struct place p;
     int fd, err;
 
-    if (read_place(settings, &p, w) < 0 || find_host(&p, w) < 0) {
+    if (read_place(settings, &p, w) < 0 || find_host(&p, false, w) < 0) {
         return -1;
     }
     (void)snprintf(path, sizeof path, SCSI "/%u:0:0:%u/block", p.host, p.lun);
