@@ -2,8 +2,9 @@
  * console.c — drains the console's socket; relays it to and from the descriptor of the document's COM1.
  *
  * Output goes to three places: the tail (for errors), the owner's callback, the peer. Input comes from the
- * peer only, and is read no faster than the guest takes it: reading stops while bytes are queued. The peer's end
- * of file ends the relay, not the console. A turn of the loop takes a bounded number of bytes, so that a
+ * peer only, and is read no faster than the guest takes it: reading stops while bytes are queued. Bytes that
+ * were read and could not be sent for lack of memory are held and tried again. The peer's end of file ends the
+ * relay, not the console. A turn of the loop takes a bounded number of bytes, so that a
  * guest that writes for ever does not keep the loop from everybody else.
  */
 #include "hcs/qemu/console.h"
@@ -14,12 +15,14 @@
 #include "async/alloc.h"
 #include "async/buf.h"
 #include "async/check.h"
+#include "async/clock.h"
 #include "async/limits.h"
 #include "async/sock.h"
 #include "hvsock/stream.h"
 
 #define CHUNK_BYTES 4096u
 #define CHUNKS_PER_TURN 16u
+#define INPUT_BYTES 1024u
 
 struct uvm__console {
     uvm_engine *engine;
@@ -27,6 +30,9 @@ struct uvm__console {
     struct uvm__stream *peer;
     struct uvm__tail tail;
     uint64_t dropped;
+    char held[INPUT_BYTES]; /* read from the peer, not sent yet */
+    size_t held_bytes;
+    struct uvm__deadline again;
     bool closing;
     struct uvm__console_params params;
     void (*on_closed)(void *arg);
@@ -78,22 +84,38 @@ static void on_output(struct uvm__sock *s, void *arg) {
     }
 }
 
+/* True when nothing is held any more. */
+static bool send_held(struct uvm__console *c) {
+    if (c->held_bytes == 0) {
+        return true;
+    }
+    int rc = uvm__sock_send(c->vmm, c->held, c->held_bytes, NULL, 0);
+    if (rc == -UVM_E_NOMEM) {
+        uvm__deadline_set(c->engine, &c->again, uvm__now_ms(c->engine) + UVM__MEMORY_RETRY_MS);
+        return false;
+    }
+    c->held_bytes = 0; /* sent, or the VMM is gone: others tell that */
+    return rc == 0;
+}
+
 /* Moves input until the peer has no more for now, or the guest has not taken what it has. */
 static void pump_input(struct uvm__console *c) {
-    char data[1024];
-
     for (unsigned i = 0; i < CHUNKS_PER_TURN && c->peer != NULL; i++) {
         if (uvm__sock_queued(c->vmm) > 0) {
             return; /* on_input_taken goes on */
         }
-        ssize_t n = uvm__stream_read(c->peer, data, sizeof data);
+        if (!send_held(c)) {
+            return;
+        }
+        ssize_t n = uvm__stream_read(c->peer, c->held, sizeof c->held);
         if (n <= 0) {
             if (n == -UVM_E_CLOSED) {
                 drop_peer(c);
             }
             return;
         }
-        if (uvm__sock_send(c->vmm, data, (size_t)n, NULL, 0) < 0) {
+        c->held_bytes = (size_t)n;
+        if (!send_held(c)) {
             return;
         }
     }
@@ -101,6 +123,10 @@ static void pump_input(struct uvm__console *c) {
         /* More than a turn's worth: the handler set anew tells again of what is there. */
         uvm__stream_set_handler(c->peer, c->peer->on_event, c);
     }
+}
+
+static void on_again(struct uvm__deadline *d) {
+    pump_input(UVM__CONTAINER_OF(d, struct uvm__console, again));
 }
 
 static void on_peer(struct uvm__stream *s, unsigned events, void *arg) {
@@ -152,6 +178,7 @@ int uvm__console_open(uvm_engine *e, const struct uvm__console_params *params,
     }
     c->engine = e;
     c->params = *params;
+    uvm__deadline_init(&c->again, on_again);
     rc = open_both(c);
     if (rc < 0) {
         uvm__tail_deinit(&c->tail);
@@ -191,6 +218,7 @@ void uvm__console_close(struct uvm__console *c, void (*on_closed)(void *arg), vo
     c->closing = true;
     c->on_closed = on_closed;
     c->closed_arg = arg;
+    uvm__deadline_clear(c->engine, &c->again);
     drop_peer(c);
     uvm__sock_close(c->vmm, closed, c);
 }
