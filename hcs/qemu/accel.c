@@ -92,14 +92,14 @@ void uvm__accel_init(struct uvm__accel *a, uvm_engine *e) {
 
 static void begin(struct uvm__accel *a, const char *qemu_path) {
     char reason[UVM__ACCEL_REASON_BYTES];
-    bool dropped = a->drop == UVM_QEMU_DROP_AUTO && geteuid() == 0;
+    bool dropped = a->drop == UVM_QEMU_DROP_AUTO && geteuid() == 0, lasting = true;
 
     if (a->option == UVM_QEMU_ACCEL_TCG) {
         answer(a, true, false, "asked for");
         return;
     }
-    if (!uvm__host_kvm(dropped, &a->answer.kvm_gid, reason, sizeof reason)) {
-        answer(a, true, false, reason);
+    if (!uvm__host_kvm(dropped, &a->answer.kvm_gid, &lasting, reason, sizeof reason)) {
+        answer(a, lasting, false, reason);
         return;
     }
     if (a->cache_dir != NULL && uvm__accel_cache_read(a->cache_dir, qemu_path, &a->answer)) {

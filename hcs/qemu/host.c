@@ -92,17 +92,30 @@ bool uvm__host_cpu_virtualizes(const char *cpuinfo) {
     return false;
 }
 
-bool uvm__host_kvm(bool dropped, uint32_t *ret_gid, char *reason, size_t bytes) {
+/* What a lack of descriptors or memory, or a signal, did to a call, the next call may do better. */
+static bool is_lasting(int err) {
+    return err == ENOENT || err == EACCES || err == EPERM || err == ENODEV || err == ENXIO ||
+           err == EROFS;
+}
+
+bool uvm__host_kvm(bool dropped, uint32_t *ret_gid, bool *ret_lasting, char *reason, size_t bytes) {
     char cpuinfo[16384];
     struct stat st;
 
+    *ret_lasting = true;
     read_text("/proc/cpuinfo", cpuinfo, sizeof cpuinfo);
+    if (cpuinfo[0] == '\0') {
+        *ret_lasting = is_lasting(errno);
+        snprintf(reason, bytes, "/proc/cpuinfo cannot be read");
+        return false;
+    }
     if (!uvm__host_cpu_virtualizes(cpuinfo)) {
         snprintf(reason, bytes, "the processor has neither vmx nor svm");
         return false;
     }
     UVM_CLEANUP_FD int fd = open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0) {
+        *ret_lasting = is_lasting(errno);
         snprintf(reason, bytes, KVM_DEVICE " cannot be opened: %s", strerror(errno));
         return false;
     }

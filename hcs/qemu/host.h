@@ -21,8 +21,8 @@ bool uvm__host_cpu_virtualizes(const char *cpuinfo);
 
 /* Whether KVM may be worth a probe for a VMM that runs with our ids, or (dropped) as an unprivileged uid;
  * then *ret_gid becomes the group that owns the device, if only that may open it. False: `reason` says
- * why not. */
-bool uvm__host_kvm(bool dropped, uint32_t *ret_gid, char *reason, size_t bytes);
+ * why not, and *ret_lasting whether it will stay so (else there was a lack of something just now). */
+bool uvm__host_kvm(bool dropped, uint32_t *ret_gid, bool *ret_lasting, char *reason, size_t bytes);
 
 /* The id of this boot of the host; "" when unknown. */
 void uvm__host_boot_id(char ret[40]);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -61,6 +62,27 @@ static void processors_that_virtualize(void **state) {
         if (uvm__host_cpu_virtualizes(rows[i].text) != rows[i].answer) {
             fail_msg("row %zu", i);
         }
+    }
+}
+
+/* What was said while there was no descriptor left is no word about the host. */
+static void no_descriptor_is_no_verdict(void **state) {
+    struct rlimit before, none;
+    char reason[UVM__ACCEL_REASON_BYTES] = "";
+    uint32_t gid = 0;
+    bool lasting = true;
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = 0;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    bool kvm = uvm__host_kvm(false, &gid, &lasting, reason, sizeof reason);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_false(kvm);
+    assert_false(lasting);
+    assert_true(strlen(reason) > 0);
+    if (!uvm__host_kvm(false, &gid, &lasting, reason, sizeof reason)) {
+        assert_true(lasting); /* no device, no rights, no such processor */
     }
 }
 
@@ -208,6 +230,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finding_qemu),
         cmocka_unit_test(processors_that_virtualize),
+        cmocka_unit_test(no_descriptor_is_no_verdict),
         cmocka_unit_test(guest_memory_is_sealed),
         cmocka_unit_test(uid_maps),
         cmocka_unit_test(leases_are_distinct_and_come_back),
