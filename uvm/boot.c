@@ -311,13 +311,6 @@ void uvm__boot_on_vmm_end(uvm_vm *vm) {
     uvm_error_unref(why);
 }
 
-static void next_state(uvm_vm *vm, enum uvm__event ev) {
-    enum uvm_vm_state next = vm->state;
-    int rc = uvm__state_next(vm->state, ev, &next);
-    UVM_ASSERT(rc == 0);
-    uvm__vm_set_state(vm, next);
-}
-
 /* Nothing of this boot is left: the next one begins anew. */
 static void forget(uvm_vm *vm) {
     vm->vmm_ended = false;
@@ -331,7 +324,7 @@ static uvm_error *outcome(struct uvm__vm_op *o, const uvm_error *err) {
     if (err == NULL) {
         uvm__log(vm->engine, UVM_LOG_INFO, vm->options.name, "running after %" PRIu64 " ms",
                  vm->times.negotiated);
-        next_state(vm, UVM__EV_BOOTED);
+        uvm__vm_happened(vm, UVM__EV_BOOTED);
         if (vm->vmm_ended) { /* in the moment between */
             vm->exit = UVM_EXIT_NONE;
             uvm__vm_exit_settle(vm);
@@ -344,7 +337,7 @@ static uvm_error *outcome(struct uvm__vm_op *o, const uvm_error *err) {
     }
     uvm_error *said = uvm__vm_boot_explain(vm, err);
     bool undone = uvm_error_code(err) != UVM_E_UNDO;
-    next_state(vm, undone ? UVM__EV_UNBOOTED : UVM__EV_UNDO_FAILED);
+    uvm__vm_happened(vm, undone ? UVM__EV_UNBOOTED : UVM__EV_UNDO_FAILED);
     if (undone) {
         uvm__vm_dismiss(vm);
         forget(vm);

@@ -143,13 +143,6 @@ uvm_error *uvm__vm_exit_remember(uvm_vm *vm, uvm_error *take_err) {
 
 /* ---- the end ------------------------------------------------------------------------------ */
 
-static void next_state(uvm_vm *vm, enum uvm__event ev) {
-    enum uvm_vm_state next = vm->state;
-    int rc = uvm__state_next(vm->state, ev, &next);
-    UVM_ASSERT(rc == 0);
-    uvm__vm_set_state(vm, next);
-}
-
 /* Everything that needs the guest fails with the reason; everything that waits for the end is woken. */
 static void tell_everybody(uvm_vm *vm) {
     uvm_error *why = uvm__vm_exit_error(vm);
@@ -177,7 +170,7 @@ void uvm__vm_exit_settle(uvm_vm *vm) {
     UVM_ASSERT(vm->vmm_ended && vm->state != UVM_VM_STARTING && vm->exit == UVM_EXIT_NONE);
     uvm__deadline_clear(vm->engine, &vm->lost_timer);
     vm->exit = reason_of(vm);
-    next_state(vm, UVM__EV_EXITED);
+    uvm__vm_happened(vm, UVM__EV_EXITED);
     char text[UVM__EXIT_TEXT_BYTES];
     uvm__vm_exit_text(vm, text);
     uvm__log(vm->engine, UVM_LOG_INFO, vm->options.name, "ended: %s", text);

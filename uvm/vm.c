@@ -53,6 +53,13 @@ void uvm__vm_set_state(uvm_vm *vm, enum uvm_vm_state state) {
     }
 }
 
+void uvm__vm_happened(uvm_vm *vm, enum uvm__event ev) {
+    enum uvm_vm_state next = vm->state;
+    int rc = uvm__state_next(vm->state, ev, &next);
+    UVM_ASSERT(rc == 0);
+    uvm__vm_set_state(vm, next);
+}
+
 static void release_scope(uvm_scope *s) {
     uvm__vm_unref(UVM__CONTAINER_OF(s, uvm_vm, scope));
 }

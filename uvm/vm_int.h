@@ -152,6 +152,7 @@ bool uvm__vm_add_exit(cJSON *to, const uvm_vm *vm);
 void uvm__vm_ref(uvm_vm *vm);
 void uvm__vm_unref(uvm_vm *vm);
 void uvm__vm_set_state(uvm_vm *vm, enum uvm_vm_state state); /* the one way to change it */
+void uvm__vm_happened(uvm_vm *vm, enum uvm__event ev);       /* what the table cannot refuse */
 int uvm__vm_op_start(uvm_vm *vm, uvm_scope *scope, const struct uvm__vm_op_params *p,
                      const void *params, uvm_op **ret_op);
 void uvm__vm_op_deinit(struct uvm__vm_op *o); /* from the saga's deinit */
