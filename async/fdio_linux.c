@@ -15,6 +15,7 @@
 #include "async/check.h"
 #include "async/cleanup.h"
 #include "async/engine.h"
+#include "async/open_anew.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -60,13 +61,6 @@ static bool opened_for(int fd, enum uvm__fdio_direction direction) {
     return mode == O_RDWR || mode == (direction == UVM__FDIO_READ ? O_RDONLY : O_WRONLY);
 }
 
-static int open_anew(int fd, enum uvm__fdio_direction direction) {
-    char path[32];
-    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    int mode = direction == UVM__FDIO_READ ? O_RDONLY : O_WRONLY;
-    return open(path, mode | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-}
-
 static bool terminal_line(int fd) {
     struct termios t;
     unsigned number;
@@ -86,7 +80,7 @@ static int adopt(struct uvm__fdio *f, int fd) {
     }
     f->is_pipe = S_ISFIFO(st.st_mode);
     if (f->is_pipe || (S_ISCHR(st.st_mode) && terminal_line(fd))) {
-        f->fd = open_anew(fd, f->direction);
+        f->fd = uvm__open_anew(fd, f->direction == UVM__FDIO_READ ? O_RDONLY : O_WRONLY);
         if (f->fd >= 0) {
             f->kind = OWN;
             return 0;

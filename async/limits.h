@@ -46,6 +46,8 @@
 #define UVM__JSON_NODES_MAX 65536u
 #define UVM__JSON_NODES_MIN 4096u
 #define UVM__JSON_BYTES_PER_NODE 4u
+#define UVM__CMDLINE_BYTES_MAX                                                                     \
+    2047u /* a guest kernel's: COMMAND_LINE_SIZE without the terminator */
 #define UVM__DOCUMENT_BYTES_MAX (1u << 20)
 #define UVM__QMP_LINE_BYTES_MAX (1u << 20)
 #define UVM__CONSOLE_TAIL_BYTES 16384u     /* kept of the guest's console */

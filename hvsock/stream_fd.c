@@ -13,10 +13,10 @@
 #include "async/check.h"
 #include "async/cleanup.h"
 #include "async/engine.h"
+#include "async/open_anew.h"
 #include "hvsock/stream.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -221,9 +221,7 @@ static bool open_anew(int fd, mode_t mode, int flags) {
     if (!S_ISFIFO(mode) && (!S_ISCHR(mode) || !isatty(fd) || is_master)) {
         return false;
     }
-    char path[40];
-    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    UVM_CLEANUP_FD int own = open(path, (flags & O_ACCMODE) | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    UVM_CLEANUP_FD int own = uvm__open_anew(fd, flags & O_ACCMODE);
     return own >= 0 && dup3(own, fd, O_CLOEXEC) == fd;
 }
 

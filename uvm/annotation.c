@@ -5,6 +5,7 @@
  * reference knows and this engine cannot honour is refused by name, like a name that nobody knows: a VM
  * that silently lacks what was asked for is worse than none.
  */
+#include "async/decimal.h"
 #include "uvm/options.h"
 #include <inttypes.h>
 #include <stddef.h>
@@ -100,25 +101,11 @@ static bool is_known(const char *name) {
     return false;
 }
 
-static int read_number(const char *text, uint64_t *ret) {
-    uint64_t n = 0;
-    if (*text == 0) {
-        return -UVM_E_INVAL;
-    }
-    for (; *text != 0; text++) {
-        if (*text < '0' || *text > '9' || n > (UINT64_MAX - 9) / 10) {
-            return -UVM_E_INVAL;
-        }
-        n = n * 10 + (uint64_t)(*text - '0');
-    }
-    *ret = n;
-    return 0;
-}
-
 static int set_number(struct uvm__options *o, const struct row *row, const char *value,
                       struct uvm__fail *f) {
     uint64_t n;
-    if (read_number(value, &n) < 0) {
+    const char *rest;
+    if (!uvm__decimal(value, &n, &rest) || *rest != 0) {
         return uvm__fail(f, UVM_E_INVAL, 0, "annotation %s: \"%.32s\" is not a number", row->name,
                          value);
     }

@@ -8,6 +8,7 @@
 #include "uvm/document.h"
 #include "async/alloc.h"
 #include "async/buf.h"
+#include "async/limits.h"
 #include "async/log.h"
 #include "hcs/doc.h"
 #include <inttypes.h>

@@ -6,7 +6,6 @@
 
 #define UVM__DEFAULT_CPUS 1u
 #define UVM__DEFAULT_MEMORY_MB 256u
-#define UVM__CMDLINE_BYTES_MAX 2047u /* the kernel's COMMAND_LINE_SIZE without the terminator */
 
 /* Builds the document of a VM; with `base` (a ComputeSystem as JSON text, may be NULL) on top of it,
  * and what an option replaces there is logged as a warning that names both. On success `ret_text` is the

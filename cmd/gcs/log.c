@@ -12,6 +12,7 @@
 #include "cmd/gcs/log.h"
 
 #include "async/check.h"
+#include "async/open_anew.h"
 #include "cmd/gcs/log_line.h"
 
 #include <errno.h>
@@ -181,7 +182,7 @@ static int own_stderr(bool *ret_socket) {
     if (*ret_socket) {
         return fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
     }
-    fd = open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    fd = uvm__open_anew(STDERR_FILENO, O_WRONLY | O_APPEND);
     if (fd < 0) {
         fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
         if (fd >= 0) {

@@ -5,6 +5,7 @@
  * table says, and a wrong one names the nearest there is (edit distance, at most a third of its length).
  */
 #include "cmd/uvmctl/args.h"
+#include "async/decimal.h"
 #include "cmd/uvmctl/out.h"
 #include <stdio.h>
 #include <string.h>
@@ -199,25 +200,10 @@ bool args_parse(struct args *a, char **argv) {
 
 /* ---- values ------------------------------------------------------------------------------- */
 
-/* The number at the begin of `text`; *ret_rest is what follows it. */
-static bool read_head(const char *text, uint64_t *ret, const char **ret_rest) {
-    uint64_t n = 0;
-    const char *p = text;
-    for (; *p >= '0' && *p <= '9'; p++) {
-        if (n > (UINT64_MAX - 9) / 10) {
-            return false;
-        }
-        n = n * 10 + (uint64_t)(*p - '0');
-    }
-    *ret = n;
-    *ret_rest = p;
-    return p != text;
-}
-
 bool args_read_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret) {
     uint64_t n;
     const char *rest;
-    if (!read_head(text, &n, &rest) || *rest != 0 || n < min || n > max) {
+    if (!uvm__decimal(text, &n, &rest) || *rest != 0 || n < min || n > max) {
         return false;
     }
     *ret = n;
@@ -228,7 +214,7 @@ static bool read_with_unit(const char *text, const char *const *units, const uin
                            size_t count, uint64_t *ret) {
     uint64_t n;
     const char *rest;
-    if (!read_head(text, &n, &rest)) {
+    if (!uvm__decimal(text, &n, &rest)) {
         return false;
     }
     for (size_t i = 0; i < count; i++) {

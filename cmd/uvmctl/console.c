@@ -8,11 +8,11 @@
  * is dropped: the engine keeps the console's tail for errors anyway.
  */
 #include "cmd/uvmctl/console.h"
+#include "async/open_anew.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -71,11 +71,9 @@ struct console *console_open(uv_loop_t *loop, int fd, void (*on_gone)(void *arg)
     c->arg = arg;
     /* uv_poll makes a descriptor non-blocking, which belongs to all who share it: poll a new one. A
      * file keeps the old one, for its place in the file is shared as well. */
-    char path[40];
     struct stat st;
     bool anew = fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode));
-    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    int own = anew ? open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY) : -1;
+    int own = anew ? uvm__open_anew(fd, O_WRONLY) : -1;
     c->fd = own >= 0 ? own : dup(fd);
     c->polled = own >= 0 && uv_poll_init(loop, &c->poll, own) == 0;
     c->poll.data = c;

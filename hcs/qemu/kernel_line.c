@@ -13,6 +13,7 @@
 
 #include "async/buf.h"
 #include "async/cleanup.h"
+#include "async/limits.h"
 
 #define WHERE "VirtualMachine.Chipset.LinuxKernelDirect.KernelCmdLine"
 
@@ -200,7 +201,7 @@ int uvm__qemu_kernel_line(uvm_engine *e, const char *line, bool tcg, char **ret,
     if (rc < 0) {
         return rc;
     }
-    uvm__buf_init(&out, e, UVM__KERNEL_LINE_BYTES_MAX - 1);
+    uvm__buf_init(&out, e, UVM__CMDLINE_BYTES_MAX);
     rc = put_kernel_part(&out, &at, tcg);
     if (rc == 0 && *at != '\0') {
         rc = put_init_part(&out, at);
@@ -211,7 +212,7 @@ int uvm__qemu_kernel_line(uvm_engine *e, const char *line, bool tcg, char **ret,
                    ? uvm__fail(f, UVM_E_LIMIT, 0,
                                WHERE
                                ": too long once rewritten for this host; the kernel takes %u bytes",
-                               UVM__KERNEL_LINE_BYTES_MAX - 1)
+                               UVM__CMDLINE_BYTES_MAX)
                    : uvm__fail(f, UVM_E_NOMEM, 0, WHERE ": out of memory");
     }
     *ret = (char *)UVM_TAKE_PTR(out.data);

@@ -9,10 +9,8 @@
 #include "async/async.h"
 #include "async/error.h"
 
-/* x86's COMMAND_LINE_SIZE, with the terminator: the kernel would cut the rest off silently. */
-#define UVM__KERNEL_LINE_BYTES_MAX 2048u
-
-/* -UVM_E_INVAL (a control character, an open quote), -UVM_E_LIMIT (too long), -UVM_E_NOMEM; messages
+/* -UVM_E_INVAL (a control character, an open quote), -UVM_E_LIMIT (longer than UVM__CMDLINE_BYTES_MAX, of
+ * which the kernel would cut the rest off silently), -UVM_E_NOMEM; messages
  * begin with the field's path. `line` may be NULL: empty. *ret is released with uvm__free(). */
 int uvm__qemu_kernel_line(uvm_engine *e, const char *line, bool tcg, char **ret,
                           struct uvm__fail *f);

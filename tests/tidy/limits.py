@@ -44,7 +44,6 @@ NOTES = {
     "UVM__QEMU_PROCESSORS_MAX": "processors of a VM on this VMM",
     "UVM__QEMU_VPMEM_GIB_MAX": "virtual PMem, all devices together",
     "UVM__QEMU_ARGS_MAX": "words of the VMM's command line",
-    "UVM__KERNEL_LINE_BYTES_MAX": "the kernel's command line once it is rewritten, terminator included",
     "UVM__QEMU_PATH_BYTES": "path of the VMM's program",
     "UVM__QEMU_NAME_BYTES": "name of a VM or descriptor, as the service keeps it",
     "UVM__VMM_UIDS_MAX": "uids that VMMs of one host share",
