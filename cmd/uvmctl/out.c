@@ -4,9 +4,14 @@
  * Two facts about the terminal are kept here for the whole program (is JSON wanted, is it raw), since
  * every message depends on them. A message is put together first and leaves in one write, so that two
  * processes on one terminal do not mix within a line.
+ *
+ * Messages are written from the loop, which must not stand still because nobody reads them: a message that
+ * does not leave within STALLED_MS is dropped and counted, and so is every further one at once until there is
+ * room again; then the count is said. Results (JSON) wait for their reader: nothing else is left to do then.
  */
 #include "cmd/uvmctl/out.h"
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <poll.h>
 #include <stdio.h>
@@ -26,6 +31,49 @@ void out_set_raw(bool on) {
 
 bool out_stderr_is_terminal(void) {
     return isatty(STDERR_FILENO) != 0;
+}
+
+#define STALLED_MS 100 /* a reader of stderr may take that long */
+
+static uint64_t dropped; /* messages that nobody read */
+
+/* Room for a write that does not wait. */
+static bool has_room(int fd, int ms) {
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    int n = poll(&p, 1, ms);
+    return n > 0 || (n < 0 && errno == EINTR);
+}
+
+/* One write never waits: a pipe that has room takes PIPE_BUF bytes. */
+static bool try_write(int fd, const char *data, size_t bytes, int ms) {
+    while (bytes > 0) {
+        if (!has_room(fd, ms)) {
+            return false;
+        }
+        ssize_t n = write(fd, data, bytes < PIPE_BUF ? bytes : PIPE_BUF);
+        if (n < 0 && errno != EINTR && errno != EAGAIN) {
+            return true; /* there is no reader any more, and never will be */
+        }
+        data += n > 0 ? n : 0;
+        bytes -= n > 0 ? (size_t)n : 0;
+    }
+    return true;
+}
+
+static void say(const char *data, size_t bytes) {
+    if (dropped > 0) {
+        char text[80];
+        int n = snprintf(text, sizeof text, "uvmctl: … %llu messages that nobody read …\n",
+                         (unsigned long long)dropped);
+        if (!has_room(STDERR_FILENO, 0) || !try_write(STDERR_FILENO, text, (size_t)n, 0)) {
+            dropped++;
+            return;
+        }
+        dropped = 0;
+    }
+    if (!try_write(STDERR_FILENO, data, bytes, STALLED_MS)) {
+        dropped++;
+    }
 }
 
 static bool write_all(int fd, const char *data, size_t bytes) {
@@ -76,7 +124,7 @@ void out_text(const char *text, size_t bytes) {
         bool control = n == 1 && (*p < 0x20 || *p == 0x7f) && *p != '\n' && *p != '\t';
         bool c1 = n == 2 && p[0] == 0xc2 && p[1] < 0xa0; /* a terminal may obey those as well */
         if (len + 4 > sizeof buf) {
-            (void)write_all(STDERR_FILENO, buf, len);
+            say(buf, len);
             len = 0;
         }
         if (n == 1 && *p == '\r') {
@@ -95,7 +143,7 @@ void out_text(const char *text, size_t bytes) {
         len += n;
         i += n;
     }
-    (void)write_all(STDERR_FILENO, buf, len);
+    say(buf, len);
 }
 
 static void message(const char *prefix, const char *fmt, va_list ap) {

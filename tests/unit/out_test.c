@@ -5,6 +5,7 @@
 #include "async/error.h"
 #include "cmd/uvmctl/out.h"
 #include "tests/unit/cm.h"
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -148,11 +149,55 @@ static void test_json_to_nobody(void **state) {
     assert_false(json_finish(&j, -1));
 }
 
+static ssize_t drain(int fd) {
+    char rest[4096];
+    ssize_t n, total = 0;
+    said[0] = 0;
+    while ((n = read(fd, rest, sizeof rest)) > 0) {
+        bool zeros = rest[0] == 0;
+        total += n;
+        if (!zeros) {
+            memcpy(said, rest, (size_t)n);
+            said[n] = 0;
+        }
+    }
+    return total;
+}
+
+/* A reader that stopped does not stop us (or this test would not end); what it missed is counted. */
+static void test_reader_stops(void **state) {
+    static const char zeros[4096];
+    int fds[2], before = dup(STDERR_FILENO);
+    (void)state;
+    assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+    while (write(fds[1], zeros, sizeof zeros) > 0) {
+    }
+    assert_int_equal(fcntl(fds[1], F_SETFL, 0), 0); /* now a write would wait */
+    assert_true(dup2(fds[1], STDERR_FILENO) >= 0);
+    out_message("lost one");
+    out_message("lost two");
+    assert_true(drain(fds[0]) > 0);
+    assert_string_equal(said, "");
+    out_message("here");
+    (void)drain(fds[0]);
+    bool counted = strstr(said, "2 messages that nobody read") != NULL;
+    bool complete = strstr(said, "uvmctl: here\n") != NULL;
+    out_message("there");
+    (void)drain(fds[0]);
+    assert_true(dup2(before, STDERR_FILENO) >= 0);
+    assert_true(counted && complete);
+    assert_string_equal(said, "uvmctl: there\n"); /* once */
+    close(before);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text),         cmocka_unit_test(test_long_text),
         cmocka_unit_test(test_raw_terminal), cmocka_unit_test(test_error),
         cmocka_unit_test(test_json),         cmocka_unit_test(test_json_to_nobody),
+        cmocka_unit_test(test_reader_stops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
