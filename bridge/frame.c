@@ -9,37 +9,24 @@
 #include "bridge/frame.h"
 #include "async/alloc.h"
 #include "async/check.h"
+#include "async/le.h"
 #include <inttypes.h>
 #include <string.h>
 
 #define PAGE_BYTES 4096u
 
-static void put_le(uint8_t *at, uint64_t value, unsigned bytes) {
-    for (unsigned i = 0; i < bytes; i++) {
-        at[i] = (uint8_t)(value >> (8 * i));
-    }
-}
-
-static uint64_t get_le(const uint8_t *at, unsigned bytes) {
-    uint64_t value = 0;
-    for (unsigned i = 0; i < bytes; i++) {
-        value |= (uint64_t)at[i] << (8 * i);
-    }
-    return value;
-}
-
 void uvm__frame_header_write(const struct uvm__frame_header *h,
                              uint8_t ret_bytes[UVM__FRAME_HEADER_BYTES]) {
-    put_le(ret_bytes, h->type, 4);
-    put_le(ret_bytes + 4, h->size, 4);
-    put_le(ret_bytes + 8, h->id, 8);
+    uvm__le_put(ret_bytes, h->type, 4);
+    uvm__le_put(ret_bytes + 4, h->size, 4);
+    uvm__le_put(ret_bytes + 8, h->id, 8);
 }
 
 void uvm__frame_header_read(const uint8_t bytes[UVM__FRAME_HEADER_BYTES],
                             struct uvm__frame_header *ret) {
-    ret->type = (uint32_t)get_le(bytes, 4);
-    ret->size = (uint32_t)get_le(bytes + 4, 4);
-    ret->id = get_le(bytes + 8, 8);
+    ret->type = (uint32_t)uvm__le_get(bytes, 4);
+    ret->size = (uint32_t)uvm__le_get(bytes + 4, 4);
+    ret->id = uvm__le_get(bytes + 8, 8);
 }
 
 /* ---- reader ------------------------------------------------------------------------------- */
@@ -195,5 +182,5 @@ int uvm__frame_end(struct uvm__buf *b, uint32_t type, uint64_t id, size_t bytes_
 
 void uvm__frame_set_id(struct uvm__buf *b, uint64_t id) {
     UVM_ASSERT_CMP(b->len, >=, UVM__FRAME_HEADER_BYTES);
-    put_le(b->data + 8, id, 8);
+    uvm__le_put(b->data + 8, id, 8);
 }

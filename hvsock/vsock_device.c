@@ -121,7 +121,7 @@ int uvm__vsock_device_open(uvm_engine *e, const struct uvm__vsock_params *params
                                         .kick = on_kick,
                                         .end = on_front_end,
                                         .arg = d};
-    uvm__vsock_put(fp.config, sizeof fp.config, params->guest_cid);
+    uvm__le_put(fp.config, params->guest_cid, sizeof fp.config);
     rc = uvm__vhost_user_open(e, &fp, &d->front);
     if (rc < 0) {
         uvm__virtio_vsock_deinit(&d->vsock);

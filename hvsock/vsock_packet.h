@@ -4,7 +4,7 @@
  * Little-endian, packed. Decoding takes any bytes; what the fields may hold is the engine's to judge.
  */
 #pragma once
-#include <stdint.h>
+#include "async/le.h"
 
 #define UVM__VSOCK_HEADER_BYTES 44u
 #define UVM__VSOCK_PAYLOAD_MAX 65536u
@@ -35,44 +35,30 @@ struct uvm__vsock_header {
     uint32_t buf_alloc, fwd_cnt;
 };
 
-static inline uint64_t uvm__vsock_get(const uint8_t *at, unsigned bytes) {
-    uint64_t v = 0;
-    for (unsigned i = 0; i < bytes; i++) {
-        v |= (uint64_t)at[i] << (8 * i);
-    }
-    return v;
-}
-
-static inline void uvm__vsock_put(uint8_t *at, unsigned bytes, uint64_t v) {
-    for (unsigned i = 0; i < bytes; i++) {
-        at[i] = (uint8_t)(v >> (8 * i));
-    }
-}
-
 static inline void uvm__vsock_decode(const uint8_t raw[UVM__VSOCK_HEADER_BYTES],
                                      struct uvm__vsock_header *ret) {
-    ret->src_cid = uvm__vsock_get(raw, 8);
-    ret->dst_cid = uvm__vsock_get(raw + 8, 8);
-    ret->src_port = (uint32_t)uvm__vsock_get(raw + 16, 4);
-    ret->dst_port = (uint32_t)uvm__vsock_get(raw + 20, 4);
-    ret->len = (uint32_t)uvm__vsock_get(raw + 24, 4);
-    ret->type = (uint16_t)uvm__vsock_get(raw + 28, 2);
-    ret->op = (uint16_t)uvm__vsock_get(raw + 30, 2);
-    ret->flags = (uint32_t)uvm__vsock_get(raw + 32, 4);
-    ret->buf_alloc = (uint32_t)uvm__vsock_get(raw + 36, 4);
-    ret->fwd_cnt = (uint32_t)uvm__vsock_get(raw + 40, 4);
+    ret->src_cid = uvm__le_get(raw, 8);
+    ret->dst_cid = uvm__le_get(raw + 8, 8);
+    ret->src_port = (uint32_t)uvm__le_get(raw + 16, 4);
+    ret->dst_port = (uint32_t)uvm__le_get(raw + 20, 4);
+    ret->len = (uint32_t)uvm__le_get(raw + 24, 4);
+    ret->type = (uint16_t)uvm__le_get(raw + 28, 2);
+    ret->op = (uint16_t)uvm__le_get(raw + 30, 2);
+    ret->flags = (uint32_t)uvm__le_get(raw + 32, 4);
+    ret->buf_alloc = (uint32_t)uvm__le_get(raw + 36, 4);
+    ret->fwd_cnt = (uint32_t)uvm__le_get(raw + 40, 4);
 }
 
 static inline void uvm__vsock_encode(const struct uvm__vsock_header *h,
                                      uint8_t ret_raw[UVM__VSOCK_HEADER_BYTES]) {
-    uvm__vsock_put(ret_raw, 8, h->src_cid);
-    uvm__vsock_put(ret_raw + 8, 8, h->dst_cid);
-    uvm__vsock_put(ret_raw + 16, 4, h->src_port);
-    uvm__vsock_put(ret_raw + 20, 4, h->dst_port);
-    uvm__vsock_put(ret_raw + 24, 4, h->len);
-    uvm__vsock_put(ret_raw + 28, 2, h->type);
-    uvm__vsock_put(ret_raw + 30, 2, h->op);
-    uvm__vsock_put(ret_raw + 32, 4, h->flags);
-    uvm__vsock_put(ret_raw + 36, 4, h->buf_alloc);
-    uvm__vsock_put(ret_raw + 40, 4, h->fwd_cnt);
+    uvm__le_put(ret_raw, h->src_cid, 8);
+    uvm__le_put(ret_raw + 8, h->dst_cid, 8);
+    uvm__le_put(ret_raw + 16, h->src_port, 4);
+    uvm__le_put(ret_raw + 20, h->dst_port, 4);
+    uvm__le_put(ret_raw + 24, h->len, 4);
+    uvm__le_put(ret_raw + 28, h->type, 2);
+    uvm__le_put(ret_raw + 30, h->op, 2);
+    uvm__le_put(ret_raw + 32, h->flags, 4);
+    uvm__le_put(ret_raw + 36, h->buf_alloc, 4);
+    uvm__le_put(ret_raw + 40, h->fwd_cnt, 4);
 }
