@@ -19,9 +19,11 @@
 #include "cmd/gcs/early.h"
 #include "cmd/gcs/entropy.h"
 #include "cmd/gcs/gcs.h"
+#include "cmd/gcs/image_path.h"
 #include "cmd/gcs/modules.h"
 #include "cmd/gcs/mounts.h"
 #include "cmd/gcs/offers.h"
+#include "cmd/gcs/root.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -60,11 +62,23 @@ static int step_modules(const struct uvm__init_options *o) {
 }
 
 static int step_mounts(const struct uvm__init_options *o) {
+    (void)o;
     if (uvm__mounts_base() < 0) {
         return -1;
     }
     uvm__stdio_ensure();
-    return o->overlays ? uvm__mounts_overlays() : 0;
+    return 0;
+}
+
+static char next_init[PATH_MAX]; /* of a disk, which takes over; "": none */
+
+static int step_root(const struct uvm__init_options *o) {
+    (void)o;
+    return uvm__root_enter(next_init);
+}
+
+static int step_overlays(const struct uvm__init_options *o) {
+    return o->overlays && next_init[0] == '\0' ? uvm__mounts_overlays() : 0;
 }
 
 /* 127.0.0.1 comes by itself with the interface. */
@@ -102,8 +116,9 @@ static const struct init_step {
     const char *name;
     int (*run)(const struct uvm__init_options *o);
 } steps[] = {
-    {"modules", step_modules}, {"mounts", step_mounts}, {"network", step_network},
-    {"entropy", step_entropy}, {"offers", step_offers},
+    {"modules", step_modules},   {"mounts", step_mounts},   {"root", step_root},
+    {"overlays", step_overlays}, {"network", step_network}, {"entropy", step_entropy},
+    {"offers", step_offers},
 };
 
 /* Runs the steps and tells on one line when the kernel handed over and how long each took. */
@@ -112,7 +127,7 @@ static int set_up(const struct uvm__init_options *o) {
     double at = uvm__boot_ms();
     int n = snprintf(line, sizeof line, "started at %.0f ms;", at);
 
-    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0] && next_init[0] == '\0'; i++) {
         double before = at;
 
         if (steps[i].run(o) < 0) {
@@ -130,6 +145,7 @@ static int set_up(const struct uvm__init_options *o) {
 
 /* A session of its own; with the console as its terminal for the shell. */
 static pid_t start(char *const *argv, bool terminal) {
+    char path[PATH_MAX];
     pid_t pid = fork();
 
     if (pid == 0) {
@@ -137,7 +153,7 @@ static pid_t start(char *const *argv, bool terminal) {
         if (terminal) {
             (void)ioctl(STDIN_FILENO, TIOCSCTTY, 0);
         }
-        execvp(argv[0], argv);
+        execvp(uvm__image_path(argv[0], path), argv);
         uvm__say(WHO, "%s: %s", argv[0], strerror(errno));
         _exit(127);
     }
@@ -188,6 +204,12 @@ static int run(int argc, char **argv) {
     environ = environment;
     umask(022);
     if (uvm__init_options_read(argc, argv, &o) < 0 || set_up(&o) < 0) {
+        return EXIT_FAILURE;
+    }
+    if (next_init[0] != '\0') {
+        argv[0] = next_init;
+        execv(next_init, argv);
+        uvm__say(WHO, "%s: %s", next_init, strerror(errno));
         return EXIT_FAILURE;
     }
     if (o.program[0] != NULL) {

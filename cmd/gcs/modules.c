@@ -8,6 +8,7 @@
 
 #include "cmd/gcs/early.h"
 #include "cmd/gcs/gcs.h"
+#include "cmd/gcs/image_path.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -67,14 +68,17 @@ static FILE *list_open(int folder, const char *list) {
 }
 
 int uvm__modules_load(const char *who, const char *list) {
-    char path[sizeof(struct utsname) + sizeof "/lib/modules/"], line[PATH_MAX];
+    char path[sizeof(struct utsname) + sizeof UVM__IMAGE "/lib/modules/"], line[PATH_MAX];
     int folder, failures = 0;
     struct utsname kernel;
     FILE *f;
 
     uname(&kernel);
-    snprintf(path, sizeof path, "/lib/modules/%s", kernel.release);
+    snprintf(path, sizeof path, UVM__IMAGE "/lib/modules/%s", kernel.release);
     folder = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) { /* the image is the root */
+        folder = open(path + strlen(UVM__IMAGE), O_PATH | O_DIRECTORY | O_CLOEXEC);
+    }
     f = list_open(folder, list);
     while (f != NULL && fgets(line, sizeof line, f) != NULL) {
         line[strcspn(line, "\n")] = '\0';

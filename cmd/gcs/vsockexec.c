@@ -11,6 +11,7 @@
  */
 #include "cmd/gcs/early.h"
 #include "cmd/gcs/gcs.h"
+#include "cmd/gcs/image_path.h"
 #include "cmd/gcs/relay.h"
 
 #include <errno.h>
@@ -62,7 +63,9 @@ static int options_read(int argc, char **argv, struct options *ret) {
 }
 
 static int program_exec(char *const *argv) {
-    execvp(argv[0], argv);
+    char path[PATH_MAX];
+
+    execvp(uvm__image_path(argv[0], path), argv);
     uvm__say(WHO, "%s: %s", argv[0], strerror(errno));
     return errno == ENOENT ? 127 : 126;
 }
