@@ -35,16 +35,22 @@ static int puts_all(struct uvm__buf *b, const char *const *parts) {
     return 0;
 }
 
-/* As hcsshim's internal/uvm/create_lcow.go does for a kernel with an initrd and no debug console. */
+/* As hcsshim's internal/uvm/create_lcow.go does for a kernel with no debug console. A root on a disk boots
+ * through the initrd, too, which carries out what the kernel's arguments say of it. */
 static int put_cmdline(struct uvm__buf *b, const struct uvm__options *o) {
     const char *const before[] = {
+        o->rootfs == NULL ? "" : "root=/dev/sda ro rootwait init=/init",
         " initcall_blacklist=virtio_vsock_init 8250_core.nr_uarts=0 panic=-1 quiet",
-        o->append == NULL ? "" : " ", or_default(o->append, ""), o->vpci ? "" : " pci=off", NULL};
+        o->append == NULL ? "" : " ",
+        or_default(o->append, ""),
+        o->vpci ? "" : " pci=off",
+        NULL};
     int rc = puts_all(b, before);
     rc = rc < 0 ? rc
                 : uvm__buf_printf(b, " nr_cpus=%u brd.rd_nr=0 pmtmr=0" INIT_MARK "-e 1",
                                   o->cpus == 0 ? UVM__DEFAULT_CPUS : o->cpus);
-    const char *const after[] = {" /bin/vsockexec -e 109 /bin/gcs -v4 -log-format json -loglevel ",
+    const char *const after[] = {o->rootfs == NULL ? "" : " -w",
+                                 " /bin/vsockexec -e 109 /bin/gcs -v4 -log-format json -loglevel ",
                                  or_default(o->log_level, "info"),
                                  o->agent_args == NULL ? "" : " ",
                                  or_default(o->agent_args, ""),
@@ -212,12 +218,19 @@ static void set_files(const struct merge *m, struct uvm__doc *d) {
     set_text(m, "initrd", CHIPSET "InitRdPath", &k->init_rd_path, m->o->initrd);
 }
 
-/* Controllers without disks, named as the guest's agent looks for them. */
+/* Controllers, named as the guest's agent looks for them, without disks but for the root's. */
 static void set_controllers(const struct uvm__options *o, struct uvm__doc *d,
-                            struct uvm__doc_scsi_controller room[UVM__DOC_SCSI_CONTROLLERS_MAX]) {
+                            struct uvm__doc_scsi_controller room[UVM__DOC_SCSI_CONTROLLERS_MAX],
+                            struct uvm__doc_scsi_attachment *root) {
     uint32_t count = o->scsi_controllers == 0 ? UVM_SCSI_CONTROLLERS_DEFAULT : o->scsi_controllers;
     for (uint32_t i = 0; i < count; i++) {
         room[i] = (struct uvm__doc_scsi_controller){.guid = uvm__doc_scsi_controller_guids[i]};
+    }
+    if (o->rootfs != NULL) {
+        *root = (struct uvm__doc_scsi_attachment){
+            .type = "VirtualDisk", .path = o->rootfs, .read_only = true};
+        room[0].attachments = root;
+        room[0].attachments_count = 1;
     }
     d->vm.devices.scsi = room;
     d->vm.devices.scsi_count = count;
@@ -293,12 +306,13 @@ int uvm__document_build(struct uvm__options *o, const char *base, size_t base_by
                         char **ret_text, size_t *ret_bytes, struct uvm__fail *f) {
     struct uvm__doc d = {0};
     struct uvm__doc_scsi_controller controllers[UVM__DOC_SCSI_CONTROLLERS_MAX];
+    struct uvm__doc_scsi_attachment root;
     int rc;
     f->msg[0] = 0;
     if (base == NULL) {
         rc = check_files(o, f);
         set_skeleton(&d);
-        set_controllers(o, &d, controllers);
+        set_controllers(o, &d, controllers, &root);
     } else {
         rc = uvm__doc_read(o->engine, base, base_bytes, &d, f);
     }

@@ -177,6 +177,16 @@ static int read_controllers(struct uvm__options *o, const struct uvm_vm_params *
     return 0;
 }
 
+static int read_rootfs(struct uvm__options *o, const struct uvm_vm_params *p, struct uvm__fail *f) {
+    if (p->document != NULL) {
+        return uvm__fail(f, UVM_E_INVAL, 0, "rootfs: the document says what the root is");
+    }
+    if (p->rootfs[0] != '/') {
+        return uvm__fail(f, UVM_E_INVAL, 0, "rootfs: \"%s\" is no absolute path", p->rootfs);
+    }
+    return uvm__options_text(o, &o->rootfs, "rootfs", p->rootfs, UVM_DISK_HOST_PATH_BYTES_MAX, f);
+}
+
 static int read_all(struct uvm__options *o, const struct uvm_vm_params *p, struct uvm__fail *f) {
     int rc = read_id(o, p->id, f);
     rc = rc < 0 ? rc : read_name(o, p->name, f);
@@ -189,6 +199,9 @@ static int read_all(struct uvm__options *o, const struct uvm_vm_params *p, struc
     }
     if (rc == 0 && p->scsi_controllers != 0) {
         rc = read_controllers(o, p, f);
+    }
+    if (rc == 0 && p->rootfs != NULL) {
+        rc = read_rootfs(o, p, f);
     }
     if (rc == 0 && p->disks != NULL) {
         rc = uvm__disks_read(o->engine, p->disks, &o->disks, f);
@@ -214,7 +227,8 @@ int uvm__options_read(uvm_engine *e, const struct uvm_vm_params *params, struct 
 
 void uvm__options_deinit(struct uvm__options *o) {
     if (o->engine != NULL) {
-        char *texts[] = {o->owner, o->kernel, o->initrd, o->append, o->agent_args, o->cgroup};
+        char *texts[] = {o->owner,      o->kernel, o->initrd, o->append,
+                         o->agent_args, o->cgroup, o->rootfs};
         for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
             uvm__free(o->engine, texts[i]);
         }

@@ -96,6 +96,8 @@ const char *uvm_exit_reason_text(enum uvm_exit_reason reason); /* for people; ne
 #define UVM_VM_APPEND_BYTES_MAX 1024u /* the kernel's whole command line has 2 KiB */
 #define UVM_VM_ANNOTATIONS_MAX 128u
 
+enum uvm_rootfs_on { UVM_ROOTFS_ON_SCSI }; /* controller 0, LUN 0 */
+
 /* Zero or NULL means the default, or what `document` says. (The initialisers name no field, so that they
  * are C++ too.) */
 struct uvm_vm_params {
@@ -125,11 +127,16 @@ struct uvm_vm_params {
      * runs, mounted before the boot is done. They can be detached like others. */
     const struct uvm_scsi_params *const *disks;
     uint32_t scsi_controllers; /* 1 … 4; default 1. With a document: what that says */
+    /* A disk image (absolute path) whose file system is the guest's root, read-only, with overlays in RAM
+     * over /etc and /var; it needs no agent of its own. Default: the initrd is the root. Not with a
+     * document, which says so itself. */
+    const char *rootfs;
+    enum uvm_rootfs_on rootfs_on;
 };
 #define UVM_VM_PARAMS_INIT                                                                         \
     {                                                                                              \
         sizeof(struct uvm_vm_params), NULL, NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL,  \
-            0, NULL, NULL, NULL, NULL, 0                                                           \
+            0, NULL, NULL, NULL, NULL, 0, NULL, UVM_ROOTFS_ON_SCSI                                 \
     }
 
 /* Makes a VM that is described but not there yet (created). Checks every option without touching a

@@ -7,6 +7,7 @@
 #include "cmd/gcs/mounts.h"
 
 #include "cmd/gcs/early.h"
+#include "cmd/gcs/modules.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -85,6 +86,7 @@ static int overlay(const char *name) {
 int uvm__mounts_overlays(void) {
     static const char *const names[] = {"etc", "var"};
 
+    (void)uvm__modules_load(WHO, "modules.overlay");
     (void)mkdir("/run/overlay", 0700);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (overlay(names[i]) < 0) {

@@ -12,6 +12,7 @@
 #include "cmd/gcs/modules.h"
 #include "cmd/gcs/storage.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -24,6 +25,7 @@
 #define NEW_ROOT "/mnt"
 #define WAIT_MS 10000 /* for the device */
 #define POLL_MS 5
+#define HOSTS "/sys/class/scsi_host"
 
 struct root_words {
     char device[64], type[16], init[PATH_MAX];
@@ -64,6 +66,28 @@ static int read_words(struct root_words *ret) {
         }
     }
     return 0;
+}
+
+/* The list loads the drivers without a scan, which would ask 256 targets where all disks are on the first
+ * (offers.c says more of it). */
+static void scan_disks(void) {
+    DIR *d = opendir(HOSTS);
+    char path[sizeof HOSTS + NAME_MAX + 8];
+    struct dirent *e;
+
+    while (d != NULL && (e = readdir(d)) != NULL) {
+        (void)snprintf(path, sizeof path, HOSTS "/%s/scan", e->d_name);
+        int fd = e->d_name[0] == '.' ? -1 : open(path, O_WRONLY | O_CLOEXEC);
+        if (fd >= 0 && write(fd, "0 0 -", 5) != 5) {
+            uvm__say(WHO, "%s: %s", path, strerror(errno));
+        }
+        if (fd >= 0) {
+            close(fd);
+        }
+    }
+    if (d != NULL) {
+        closedir(d);
+    }
 }
 
 static int wait_for(const char *device) {
@@ -148,8 +172,12 @@ int uvm__root_enter(char init[PATH_MAX]) {
     if (r.device[0] == '\0') {
         return 0;
     }
-    (void)uvm__modules_load(WHO, strncmp(r.device, "/dev/pmem", 9) == 0 ? "modules.pmem"
-                                                                        : "modules.scsi");
+    if (strncmp(r.device, "/dev/pmem", 9) == 0) {
+        (void)uvm__modules_load(WHO, "modules.pmem");
+    } else {
+        (void)uvm__modules_load(WHO, "modules.scsi");
+        scan_disks();
+    }
     if (wait_for(r.device) < 0 || mount_root(&r) < 0 || enter() < 0) {
         return -1;
     }

@@ -9,6 +9,7 @@
 #include "cmd/uvmctl/args.h"
 #include "cmd/uvmctl/console.h"
 #include "cmd/uvmctl/detach.h"
+#include "cmd/uvmctl/disk.h"
 #include "cmd/uvmctl/out.h"
 #include "cmd/uvmctl/paths.h"
 #include "cmd/uvmctl/progress.h"
@@ -35,6 +36,9 @@ enum opt {
     OPT_MEMORY,
     OPT_KERNEL,
     OPT_INITRD,
+    OPT_ROOTFS,
+    OPT_ROOTFS_ON,
+    OPT_SCSI,
     OPT_APPEND,
     OPT_ANNOTATION,
     OPT_DOCUMENT,
@@ -60,6 +64,10 @@ static const struct option_row rows[OPT_MAX + 1] = {
     [OPT_MEMORY] = {"memory", 0, "SIZE", "memory: 256M, 1G (256M)"},
     [OPT_KERNEL] = {"kernel", 0, "FILE", "the guest's kernel"},
     [OPT_INITRD] = {"initrd", 0, "FILE", "the guest's initial file system"},
+    [OPT_ROOTFS] = {"rootfs", 0, "FILE", "a disk image with the guest's root file system"},
+    [OPT_ROOTFS_ON] = {"rootfs-on", 0, "scsi", "as which device the guest sees it (scsi)"},
+    [OPT_SCSI] = {"scsi", 0, "HOST[,GUEST[,ro]]",
+                  "a disk from the start, mounted on GUEST; may be repeated"},
     [OPT_APPEND] = {"append", 0, "ARGS", "further kernel arguments"},
     [OPT_ANNOTATION] = {"annotation", 0, "K=V", "an option by its annotation; may be repeated"},
     [OPT_DOCUMENT] = {"document", 0, "FILE", "an HCS ComputeSystem to start from"},
@@ -90,6 +98,10 @@ struct boot_args {
     char *document;
     char *env_copies[LIST_MAX]; /* ours to free */
     char kernel[PATH_BYTES], initrd[PATH_BYTES], term[64];
+    char *rootfs; /* as the engine wants it; ours to free */
+    struct disk_words disks[LIST_MAX];
+    const struct uvm_scsi_params *disk_list[LIST_MAX + 1];
+    size_t disks_count;
     uint64_t timeout_ms;
     uint32_t count, parallel;
     unsigned verbose;
@@ -153,6 +165,20 @@ static bool add_env(struct boot_args *b, const char *value) {
     return true;
 }
 
+static bool add_disk(struct boot_args *b, const char *value) {
+    if (b->disks_count == LIST_MAX) {
+        out_usage("boot: --scsi: more than %u", LIST_MAX);
+        return false;
+    }
+    struct disk_words *d = &b->disks[b->disks_count];
+    if (!disk_words_read(d, "boot: --scsi", value)) {
+        return false;
+    }
+    b->disk_list[b->disks_count++] = &d->params;
+    b->run.vm.disks = b->disk_list;
+    return true;
+}
+
 static bool read_count(enum opt o, const char *value, uint64_t max, uint32_t *ret) {
     uint64_t n;
     if (!args_read_number(value, 1, max, &n)) {
@@ -176,6 +202,15 @@ static bool on_value(struct boot_args *b, enum opt o, const char *value) {
         return read_accel(b, value);
     case OPT_ENV:
         return add_env(b, value);
+    case OPT_ROOTFS_ON:
+        return strcmp(value, "scsi") == 0 || bad_value(o, value, "scsi");
+    case OPT_ROOTFS:
+        free(b->rootfs);
+        b->rootfs = disk_host_path("boot: --rootfs", value);
+        vm->rootfs = b->rootfs;
+        return b->rootfs != NULL;
+    case OPT_SCSI:
+        return add_disk(b, value);
     case OPT_ANNOTATION:
         if (b->annotations_count == LIST_MAX) {
             out_usage("boot: --annotation: more than %u", LIST_MAX);
@@ -475,6 +510,10 @@ static int boot(char **argv) {
     for (size_t i = 0; i < LIST_MAX; i++) {
         free(b.env_copies[i]);
     }
+    for (size_t i = 0; i < b.disks_count; i++) {
+        disk_words_free(&b.disks[i]);
+    }
+    free(b.rootfs);
     free(b.document);
     return status;
 }
