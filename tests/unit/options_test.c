@@ -99,6 +99,10 @@ SET(append_double_dash, p->append = "a--b --c x=--")
 SET(cgroup_empty, p->cgroup = "")
 SET(cgroup_control, p->cgroup = "/sys/fs/cgroup/a\n")
 SET(cgroup_any, p->cgroup = "/sys/fs/cgroup/a") /* the service knows what it is */
+SET(rootfs_relative, p->rootfs = "root.img")
+SET(rootfs_empty, p->rootfs = "")
+SET(rootfs_and_document, (p->rootfs = "/root.img", p->document = "{}", p->document_bytes = 2))
+SET(rootfs_any, p->rootfs = "/root.img") /* the service opens it */
 SET(level_bad, p->log_level = "loud")
 SET(level_debug, p->log_level = "debug")
 
@@ -139,6 +143,10 @@ static const struct bound bounds[] = {
     {append_word_end, UVM_E_INVAL, "append: the word --"},
     {append_word_only, UVM_E_INVAL, "append: the word --"},
     {append_double_dash, 0, NULL},
+    {rootfs_relative, UVM_E_INVAL, "rootfs: \"root.img\" is no absolute path"},
+    {rootfs_empty, UVM_E_INVAL, "rootfs: "},
+    {rootfs_and_document, UVM_E_INVAL, "rootfs: the document says"},
+    {rootfs_any, 0, NULL},
     {level_bad, UVM_E_INVAL, "log_level: \"loud\""},
     {level_debug, 0, NULL},
 };
@@ -290,13 +298,15 @@ static void test_annotations_are_bounded(void **state) {
     "brd.rd_nr=0 pmtmr=0 -- -e 1 /bin/vsockexec -e 109 /bin/gcs -v4 -log-format json -loglevel "   \
     "info"
 
-#define SCSI "\"Scsi\":{\"df6d0690-79e5-55b6-a5ec-c1e2f77f580a\":{}},"
-#define DOCUMENT(owner, line, memory, cpus)                                                        \
+#define CONTROLLER_0 "\"df6d0690-79e5-55b6-a5ec-c1e2f77f580a\""
+#define SCSI "\"Scsi\":{" CONTROLLER_0 ":{}},"
+#define DOCUMENT(owner, line, memory, cpus) DOCUMENT_OF(owner, line, memory, cpus, SCSI)
+#define DOCUMENT_OF(owner, line, memory, cpus, scsi)                                               \
     "{\"Owner\":\"" owner "\",\"SchemaVersion\":{\"Major\":2,\"Minor\":1},\"VirtualMachine\":{"    \
     "\"StopOnReset\":true,\"Chipset\":{\"LinuxKernelDirect\":{\"KernelFilePath\":"                 \
     "\"/boot/vmlinux\",\"InitRdPath\":\"/boot/initrd.img\",\"KernelCmdLine\":\"" line "\"}},"      \
     "\"ComputeTopology\":{\"Memory\":{\"SizeInMB\":" memory ",\"AllowOvercommit\":true},"          \
-    "\"Processor\":{\"Count\":" cpus "}},\"Devices\":{" SCSI "\"HvSocket\":{\"HvSocketConfig\":{"  \
+    "\"Processor\":{\"Count\":" cpus "}},\"Devices\":{" scsi "\"HvSocket\":{\"HvSocketConfig\":{"  \
     "\"DefaultBindSecurityDescriptor\":\"D:P(A;;FA;;;SY)(A;;FA;;;BA)\"}}}},"                       \
     "\"ShouldTerminateOnLastHandleClosed\":true}"
 
@@ -336,6 +346,21 @@ static void test_full_command_line(void **state) {
                      "a=1 b nr_cpus=3 brd.rd_nr=0 pmtmr=0 -- -e 1 /bin/vsockexec -e 109 /bin/gcs "
                      "-v4 -log-format json -loglevel debug -scrub-logs=false -disable-time-sync",
                      "512", "3"));
+}
+
+static void test_root_on_a_disk(void **state) {
+    struct uvm_vm_params p = files();
+    (void)state;
+    p.rootfs = "/root.img";
+    expect_document(
+        &p, DOCUMENT_OF("uvm",
+                        "root=/dev/sda ro rootwait init=/init initcall_blacklist=virtio_vsock_init "
+                        "8250_core.nr_uarts=0 panic=-1 quiet pci=off nr_cpus=1 brd.rd_nr=0 pmtmr=0 "
+                        "-- -e 1 -w /bin/vsockexec -e 109 /bin/gcs -v4 -log-format json -loglevel "
+                        "info",
+                        "256", "1",
+                        "\"Scsi\":{" CONTROLLER_0 ":{\"Attachments\":{\"0\":{\"Type\":"
+                        "\"VirtualDisk\",\"Path\":\"/root.img\",\"ReadOnly\":true}}}},"));
 }
 
 static void test_document_stays_as_it_is(void **state) {
@@ -457,6 +482,7 @@ int main(void) {
         CASE(test_annotations_are_bounded),
         CASE(test_default_document),
         CASE(test_full_command_line),
+        CASE(test_root_on_a_disk),
         CASE(test_document_stays_as_it_is),
         CASE(test_options_win_over_document),
         CASE(test_document_without_mark),
