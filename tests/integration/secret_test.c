@@ -21,8 +21,6 @@
 #define IN_ENV "TOKEN=" SECRET
 #define SHORT_MS 20000
 
-static char state_dir[128];
-
 static void expect_none(const char *where, const char *text, size_t bytes) {
     const char *at = memmem(text, bytes, SECRET, sizeof SECRET - 1);
     if (at != NULL) {
@@ -102,7 +100,7 @@ static void test_control_says_nothing(void **state) {
     static char text[1 << 18];
     size_t len = 0;
     (void)state;
-    (void)snprintf(a.sun_path, sizeof a.sun_path, "%.80s/demo/control.sock", state_dir);
+    (void)snprintf(a.sun_path, sizeof a.sun_path, "%.80s/demo/control.sock", kit.state);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
@@ -153,7 +151,7 @@ static void test_nothing_was_written(void **state) {
     char folder[160];
     size_t files = 0;
     (void)state;
-    (void)snprintf(folder, sizeof folder, "%s/demo", state_dir);
+    (void)snprintf(folder, sizeof folder, "%s/demo", kit.state);
     DIR *d = opendir(folder);
     assert_non_null(d);
     for (struct dirent *e; (e = readdir(d)) != NULL;) {
@@ -192,12 +190,10 @@ int main(int argc, char **argv) {
     };
     assert_true(argc > 5);
     kit_open(argv + 1);
-    (void)snprintf(state_dir, sizeof state_dir, "%s/state", kit.folder);
-    (void)setenv("UVM_STATE_DIR", state_dir, 1);
+    (void)setenv("UVM_STATE_DIR", kit.state, 1);
     int failed = cmocka_run_group_tests(alone, NULL, NULL);
     start_owner();
     failed += cmocka_run_group_tests(shared, NULL, NULL);
-    (void)rmdir(state_dir);
     kit_close();
     return failed;
 }
