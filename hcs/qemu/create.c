@@ -7,6 +7,7 @@
  *     boot files    kernel and initrd opened and checked; copied where the VMM's uid may not open them
  *     vmm           memory, sockets, hvsock device served, QEMU started: done when the exec happened
  *     handshake     QMP capabilities answered and hvsock configuration served, in either order
+ *     devices       the document's own are attached, as later ones are
  *
  * QEMU blocks in the middle of its start until the hvsock device has answered it, so the device is open
  * before QEMU runs and nothing here waits for QMP's greeting first. Undo kills at once: there is nothing to
@@ -22,7 +23,7 @@
 #include "async/log.h"
 #include "async/sock.h"
 #include "hcs/qemu/kernel_line.h"
-#include "hcs/qemu/qemu_int.h"
+#include "hcs/qemu/modify.h"
 #include "hcs/qemu/spawn.h"
 
 struct create_state {
@@ -33,6 +34,7 @@ struct create_state {
     struct uvm__ready copy_more;
     bool started; /* the exec happened */
     bool waiting; /* step vmm or handshake has not ended */
+    struct uvm__boot_devices devices;
     size_t document_bytes;
     char document[];
 };
@@ -441,6 +443,8 @@ static void cancel_progress(uvm_op *op, void *state) {
 
 static void undo_vmm_on_parts(struct uvm__qemu_system *s) {
     struct create_state *c = uvm__op_state(s->create_op);
+    uvm__exit_on_terminate(&s->facts);
+    uvm__qemu_decide(s); /* a device's undo that QEMU never answered waits for it */
     uvm__undo_done(c->op, NULL);
 }
 
@@ -475,6 +479,13 @@ static void run_handshake(uvm_op *op, void *state) {
     c->waiting = true;
     c->system->on_progress = handshake_progress;
     handshake_progress(c->system, NULL);
+}
+
+/* ---- devices ------------------------------------------------------------------------------ */
+
+static void run_devices(uvm_op *op, void *state) {
+    struct create_state *c = state;
+    uvm__boot_devices_run(&c->devices, c->system, op);
 }
 
 /* ---- op ----------------------------------------------------------------------------------- */
@@ -533,6 +544,7 @@ static const struct uvm__step steps[] = {
     {.name = "boot files", .run = run_boot_files, .cancel = cancel_boot_files},
     {.name = "vmm", .run = run_vmm, .cancel = cancel_progress, .undo = undo_vmm},
     {.name = "handshake", .run = run_handshake, .cancel = cancel_progress},
+    {.name = "devices", .run = run_devices, .child = true},
 };
 static const struct uvm__saga saga = {
     .name = "vm create",

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "async/guid.h"
+#include "hcs/qemu/scsi.h"
 
 static bool hot_hint(const struct uvm__doc *d) {
     return d->vm.topology.memory.enable_hot_hint;
@@ -66,14 +67,6 @@ static bool second_com_port(const struct uvm__doc *d) {
 static bool debugger_port(const struct uvm__doc *d) {
     for (size_t i = 0; i < d->vm.devices.com_ports_count; i++) {
         if (d->vm.devices.com_ports[i].optimize_for_debugger) {
-            return true;
-        }
-    }
-    return false;
-}
-static bool scsi_attachments(const struct uvm__doc *d) {
-    for (size_t i = 0; i < d->vm.devices.scsi_count; i++) {
-        if (d->vm.devices.scsi[i].attachments_count != 0) {
             return true;
         }
     }
@@ -158,8 +151,6 @@ static const struct {
     {numa, "VirtualMachine.ComputeTopology.Numa", "virtual NUMA is not supported on QEMU yet"},
     {second_com_port, DEVICES "ComPorts.1", "only COM1 (\"0\") is supported on QEMU"},
     {debugger_port, DEVICES "ComPorts.0.OptimizeForDebugger", "not supported on QEMU"},
-    {scsi_attachments, DEVICES "Scsi.Attachments",
-     "not supported at boot on QEMU yet; attach the disk to the running VM"},
     {scsi_names, DEVICES "Scsi", "on QEMU each controller is named by a GUID of its own"},
     {vpmem_devices, DEVICES "VirtualPMem.Devices", "not supported at boot on QEMU yet"},
     {vpmem_backing, DEVICES "VirtualPMem.Backing", "not supported on QEMU"},
@@ -177,11 +168,26 @@ static const struct {
      "must be true: a VM on QEMU ends with its owner"},
 };
 
+static int check_scsi(const struct uvm__doc_devices *d, struct uvm__fail *f) {
+    for (size_t i = 0; i < d->scsi_count; i++) {
+        for (size_t k = 0; k < d->scsi[i].attachments_count; k++) {
+            const char *why = NULL;
+            const char *field = uvm__qemu_scsi_refused(&d->scsi[i].attachments[k], &why);
+            if (field != NULL) {
+                return uvm__fail(f, UVM_E_UNSUPPORTED, 0,
+                                 DEVICES "Scsi.%.36s.Attachments.%llu.%s: %s", d->scsi[i].guid,
+                                 (unsigned long long)d->scsi[i].attachments[k].lun, field, why);
+            }
+        }
+    }
+    return 0;
+}
+
 int uvm__qemu_doc_check(const struct uvm__doc *doc, struct uvm__fail *f) {
     for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
         if (refusals[i].found(doc)) {
             return uvm__fail(f, UVM_E_UNSUPPORTED, 0, "%s: %s", refusals[i].path, refusals[i].why);
         }
     }
-    return 0;
+    return check_scsi(&doc->vm.devices, f);
 }

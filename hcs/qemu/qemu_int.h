@@ -5,7 +5,9 @@
  *   facts.c       what VMs would get here                           capabilities.c  what this QEMU can do
  *   create.c      the saga from document to a paused VM             system.c      a system's parts and memory
  *   verbs.c       start, pause, resume, terminate                   end.c         signs of the end, the decision
- *   qmp_events.c  QEMU's events, by table                          offers.c      what the guest is offered
+ *   modify.c      changes, by kind: scsi.c                          resource.c    what was added, by its path
+ *   command.c     a command of a saga                               offers.c      what the guest is offered
+ *   qmp_events.c  QEMU's events, by table
  */
 #pragma once
 #include "async/child.h"
@@ -118,6 +120,11 @@ struct uvm__qemu_system {
     uvm_error *end_why; /* what a part said when it broke; may be NULL */
     struct uvm__deadline decide_at, kill_at;
     struct uvm__list end_waiters;
+
+    /* what was added (resource.h) */
+    struct uvm__list resources, released; /* struct uvm__resource; the second: to be told */
+    struct uvm__list unplugs;             /* struct uvm__command: removals under way */
+    uint64_t resource_number;             /* the last one used */
 
     struct uvm__ready tell; /* events that are due */
     bool tell_paused, tell_resumed, tell_exited;

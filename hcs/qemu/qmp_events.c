@@ -5,7 +5,7 @@
  * our own verbs and for others' (a VMM that stops itself because of an internal error), and the state
  * follows them either way.
  */
-#include "hcs/qemu/qemu_int.h"
+#include "hcs/qemu/command.h"
 
 #include <string.h>
 
@@ -45,14 +45,20 @@ static void on_resume(struct uvm__qemu_system *s, const cJSON *data) {
     }
 }
 
+static void on_deleted(struct uvm__qemu_system *s, const cJSON *data) {
+    const char *device =
+        data == NULL ? NULL : uvm__json_string(uvm__json_get(UVM__JSON_STRICT, data, "device"));
+    if (device != NULL) { /* the inner devices of ours have no name */
+        uvm__command_on_deleted(s, device);
+    }
+}
+
 static const struct {
     const char *name;
     void (*fn)(struct uvm__qemu_system *s, const cJSON *data);
 } events[] = {
-    {"SHUTDOWN", on_shutdown},
-    {"GUEST_PANICKED", on_panicked},
-    {"STOP", on_stop},
-    {"RESUME", on_resume},
+    {"SHUTDOWN", on_shutdown}, {"GUEST_PANICKED", on_panicked}, {"DEVICE_DELETED", on_deleted},
+    {"STOP", on_stop},         {"RESUME", on_resume},
 };
 
 void uvm__qemu_on_qmp_event(struct uvm__qmp *q, const char *name, const cJSON *data, void *arg) {

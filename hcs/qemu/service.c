@@ -4,7 +4,7 @@
  * It counts who still uses it (systems whose memory lives, probes that run); closing waits for them, since a
  * system that nobody took ends by itself in the background.
  */
-#include "hcs/qemu/qemu_int.h"
+#include "hcs/qemu/modify.h"
 
 #include <string.h>
 
@@ -64,6 +64,7 @@ static const struct uvm__hcs_ops ops = {
     .pause = uvm__qemu_pause,
     .resume = uvm__qemu_resume,
     .capacity = uvm__qemu_capacity,
+    .modify = uvm__qemu_modify,
     .properties = uvm__qemu_properties,
     .close = uvm__qemu_close,
     .close_service = close_service,

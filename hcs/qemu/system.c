@@ -21,6 +21,7 @@
 #include "async/cleanup.h"
 #include "async/engine.h"
 #include "async/guid.h"
+#include "hcs/qemu/resource.h"
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
@@ -77,6 +78,9 @@ int uvm__qemu_system_new(struct uvm__qemu *q, const struct uvm__hcs_create_param
     s->lease = (struct uvm__uid_lease)UVM__UID_LEASE_INIT;
     s->kernel = s->initrd = (struct uvm__boot_file)UVM__BOOT_FILE_INIT;
     s->ram_fd = -1;
+    uvm__list_init(&s->resources);
+    uvm__list_init(&s->released);
+    uvm__list_init(&s->unplugs);
     uvm__ready_init(&s->tell, tell);
     uvm__ready_init(&s->closed, closed);
     uvm__qemu_end_init(s);
@@ -108,7 +112,8 @@ void uvm__qemu_unref(struct uvm__qemu_system *s) {
     }
     struct uvm__qemu *q = s->service;
     UVM_ASSERT(s->child == NULL && s->qmp == NULL && s->console == NULL && s->vsock == NULL);
-    UVM_ASSERT(uvm__list_empty(&s->end_waiters));
+    UVM_ASSERT(uvm__list_empty(&s->end_waiters) && uvm__list_empty(&s->unplugs));
+    uvm__resource_free_all(s);
     uvm__qemu_release(s);
     uvm__ready_cancel(s->engine, &s->tell);
     uvm__deadline_clear(s->engine, &s->decide_at);
@@ -194,6 +199,17 @@ static void tell_kind(struct uvm__qemu_system *s, enum uvm__hcs_event_kind kind)
     s->on_event(&s->base, &ev, s->event_arg);
 }
 
+static void tell_released(struct uvm__qemu_system *s) {
+    struct uvm__resource *r;
+
+    while (may_tell(s) && (r = uvm__resource_released(s)) != NULL) {
+        const struct uvm__hcs_event ev = {
+            .kind = UVM__HCS_EVENT_RELEASED, .detail = "", .resource = r->path};
+        s->on_event(&s->base, &ev, s->event_arg);
+        uvm__free(s->engine, r);
+    }
+}
+
 static void tell(struct uvm__ready *r) {
     struct uvm__qemu_system *s = UVM__CONTAINER_OF(r, struct uvm__qemu_system, tell);
 
@@ -205,6 +221,7 @@ static void tell(struct uvm__ready *r) {
         s->tell_resumed = false;
         tell_kind(s, UVM__HCS_EVENT_RESUMED);
     }
+    tell_released(s);
     if (s->tell_exited && may_tell(s)) {
         char detail[UVM__VMM_STDERR_BYTES + 256];
         s->tell_exited = false;

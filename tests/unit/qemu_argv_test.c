@@ -204,7 +204,8 @@ struct refusal {
 static const struct uvm__doc_com_port com1_debug[] = {
     {.named_pipe = "p", .optimize_for_debugger = true}};
 static const struct uvm__doc_com_port com2[] = {{.number = 1, .named_pipe = "p"}};
-static const struct uvm__doc_scsi_attachment disk[] = {{.type = "VirtualDisk", .path = "/d"}};
+static const struct uvm__doc_scsi_attachment disk[] = {
+    {.type = "VirtualDisk", .path = "/d", .caching_mode = "Uncached"}};
 static const struct uvm__doc_scsi_controller with_disk[] = {
     {.guid = "df6d0690-79e5-55b6-a5ec-c1e2f77f580a", .attachments = disk, .attachments_count = 1}};
 static const struct uvm__doc_hvsocket_service disabled[] = {
@@ -264,7 +265,7 @@ static const struct refusal refusals[] = {
     {numa, "VirtualMachine.ComputeTopology.Numa: "},
     {second_port, DEVICES "ComPorts.1: "},
     {debug_port, DEVICES "ComPorts.0.OptimizeForDebugger: "},
-    {attachment, DEVICES "Scsi.Attachments: "},
+    {attachment, DEVICES "Scsi.df6d0690-79e5-55b6-a5ec-c1e2f77f580a.Attachments.0.CachingMode: "},
     {vpmem_device, DEVICES "VirtualPMem.Devices: "},
     {vpmem_backing, DEVICES "VirtualPMem.Backing: "},
     {vpmem_space, DEVICES "VirtualPMem.MaximumSizeBytes: "},

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT
+ * modify.c — from a request to the kind's own op; and the devices that the document begins with.
+ *
+ * The op of a modify reads the request and runs the kind's op as a child: what is all or nothing there is so
+ * here, and a removal that has no end yet is still the child's, when this one has told UNDO.
+ */
+#include "hcs/qemu/modify.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "async/check.h"
+#include "hcs/qemu/scsi.h"
+
+static const struct uvm__qemu_kind *const kinds[UVM__MODIFY_KIND_MAX] = {
+    [UVM__MODIFY_SCSI] = &uvm__qemu_scsi,
+};
+
+struct modify_params {
+    struct uvm__hcs_modify_params hcs; /* first: extra_bytes sees it */
+    struct uvm__qemu_system *system;
+};
+
+struct modify_state {
+    struct uvm__qemu_system *system;
+    uvm_op *op;
+    struct uvm__modify request;
+    size_t fds_count;
+    size_t bytes;
+    char text[];
+};
+
+static void request_run(uvm_op *op, void *state) {
+    struct modify_state *m = state;
+    struct uvm__fail f = {0};
+    int rc = uvm__modify_read(m->system->engine, m->text, m->bytes, &m->request, &f);
+
+    if (rc == 0 && m->fds_count > 0) {
+        rc = uvm__fail(&f, UVM_E_INVAL, 0, "Settings: no descriptor is named there, but %zu came",
+                       m->fds_count);
+    }
+    if (rc == 0 && kinds[m->request.kind]->verbs[m->request.verb] == NULL) {
+        rc = uvm__fail(&f, UVM_E_UNSUPPORTED, 0, "RequestType: %s",
+                       kinds[m->request.kind]->refused[m->request.verb]);
+    }
+    uvm__step_done(op, rc < 0 ? uvm__fail_error(m->system->engine, rc, &f) : NULL);
+}
+
+static void apply_done(uvm_op *child, const uvm_error *err, void *arg) {
+    struct modify_state *m = arg;
+
+    (void)child;
+    uvm__step_done(m->op, err == NULL ? NULL : uvm_error_ref(err));
+}
+
+static void apply_run(uvm_op *op, void *state) {
+    struct modify_state *m = state;
+
+    m->op = op;
+    int rc = kinds[m->request.kind]->verbs[m->request.verb](m->system, &m->request,
+                                                            uvm__op_scope(op), apply_done, m, NULL);
+    if (rc < 0) {
+        uvm__step_done(op, uvm__error(m->system->engine, (enum uvm_error_code) - rc, 0,
+                                      "vm %s: a change cannot be started", m->system->name));
+    }
+}
+
+static size_t modify_extra(const void *params) {
+    const struct uvm__hcs_modify_params *p = params;
+    return p->request_bytes;
+}
+
+static int modify_init(uvm_op *op, void *state, const void *params) {
+    const struct modify_params *p = params;
+    struct modify_state *m = state;
+
+    (void)op;
+    m->system = uvm__qemu_ref(p->system);
+    m->fds_count = p->hcs.fds_count;
+    m->bytes = p->hcs.request_bytes;
+    memcpy(m->text, p->hcs.request, m->bytes);
+    return 0;
+}
+
+static void modify_deinit(void *state) {
+    struct modify_state *m = state;
+    uvm__modify_deinit(&m->request);
+    uvm__qemu_unref(m->system);
+}
+
+static const struct uvm__step steps[] = {
+    {.name = "request", .run = request_run},
+    {.name = "apply", .run = apply_run, .child = true},
+};
+static const struct uvm__saga saga = {
+    .name = "vm modify",
+    .steps = steps,
+    .steps_count = sizeof steps / sizeof steps[0],
+    .commit_step = 1,
+    .state_bytes = sizeof(struct modify_state),
+    .extra_bytes = modify_extra,
+    .init = modify_init,
+    .deinit = modify_deinit,
+};
+
+int uvm__qemu_modify(struct uvm__hcs_system *base, const struct uvm__hcs_modify_params *params,
+                     uvm_scope *scope, uvm_done_fn on_done, void *arg, uvm_op **ret_op) {
+    struct uvm__qemu_system *s = uvm__qemu_system_of(base);
+    const struct modify_params p = {*params, s};
+
+    UVM_ASSERT(!s->closing);
+    if (s->state == UVM__QEMU_ENDED) {
+        return -UVM_E_EXITED;
+    }
+    if (s->state == UVM__QEMU_CREATING) {
+        return -UVM_E_STATE;
+    }
+    if (params->request_bytes > UVM__DOCUMENT_BYTES_MAX) {
+        return -UVM_E_LIMIT;
+    }
+    return uvm__op_start(s->engine, scope, &saga, &p, on_done, arg, ret_op);
+}
+
+/* ---- the document's own ------------------------------------------------------------------- */
+
+static void boot_next(struct uvm__boot_devices *b);
+
+static uvm_error *boot_error(const struct uvm__boot_devices *b, const uvm_error *err) {
+    const struct uvm__doc_scsi_controller *c = &b->system->doc.vm.devices.scsi[b->controller];
+    uvm_error *wrapped =
+        uvm__error(b->system->engine, uvm_error_code(err), uvm_error_sys(err),
+                   "VirtualMachine.Devices.Scsi.%.36s.Attachments.%llu: %s", c->guid,
+                   (unsigned long long)c->attachments[b->attachment].lun, uvm_error_message(err));
+    return uvm__error_cause(wrapped, uvm_error_ref(err));
+}
+
+static void boot_done(uvm_op *child, const uvm_error *err, void *arg) {
+    struct uvm__boot_devices *b = arg;
+
+    (void)child;
+    if (err != NULL) {
+        uvm__step_done(b->op, boot_error(b, err));
+        return;
+    }
+    b->attachment++;
+    boot_next(b);
+}
+
+static void boot_next(struct uvm__boot_devices *b) {
+    const struct uvm__doc_devices *d = &b->system->doc.vm.devices;
+
+    while (b->controller < d->scsi_count &&
+           b->attachment == d->scsi[b->controller].attachments_count) {
+        b->controller++;
+        b->attachment = 0;
+    }
+    if (b->controller == d->scsi_count) {
+        uvm__step_done(b->op, NULL);
+        return;
+    }
+    const struct uvm__doc_scsi_attachment *a = &d->scsi[b->controller].attachments[b->attachment];
+    struct uvm__modify m = {.verb = UVM__MODIFY_ADD, .kind = UVM__MODIFY_SCSI, .number = a->lun};
+    snprintf(m.guid, sizeof m.guid, "%s", d->scsi[b->controller].guid);
+    m.has_settings = true;
+    m.settings.scsi = *a;
+    int rc = uvm__qemu_scsi.verbs[UVM__MODIFY_ADD](b->system, &m, uvm__op_scope(b->op), boot_done,
+                                                   b, NULL);
+    if (rc < 0) {
+        uvm_error *err =
+            uvm__error(b->system->engine, (enum uvm_error_code) - rc, 0, "cannot be attached");
+        uvm__step_done(b->op, boot_error(b, err));
+        uvm_error_unref(err);
+    }
+}
+
+void uvm__boot_devices_run(struct uvm__boot_devices *b, struct uvm__qemu_system *s, uvm_op *op) {
+    *b = (struct uvm__boot_devices){.system = s, .op = op};
+    boot_next(b);
+}
