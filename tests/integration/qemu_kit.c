@@ -88,7 +88,8 @@ static void on_event(struct uvm__hcs_system *s, const struct uvm__hcs_event *ev,
         on_console(k, ev->data, ev->bytes);
         break;
     case UVM__HCS_EVENT_RELEASED:
-        fail_msg("%s was released, but nothing was removed", ev->resource);
+        k->released++;
+        (void)snprintf(k->released_path, sizeof k->released_path, "%s", ev->resource);
         break;
     }
 }

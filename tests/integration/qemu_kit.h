@@ -47,6 +47,8 @@ struct kit {
     bool exited, paused, resumed;
     enum uvm__hcs_exit exit;
     char exit_detail[4096];
+    unsigned released; /* how often that was told, and the last one's path */
+    char released_path[128];
 };
 
 void kit_arguments(int argc, char **argv);
