@@ -107,6 +107,12 @@ int uvm__sim_system_new(struct uvm__sim_host *h, const char *id, const char *nam
         uvm__free(e, s);
         return rc;
     }
+    rc = uvm__vmbus_open(e, s->base.hvsock, name, &s->vmbus);
+    if (rc < 0) {
+        uvm__loopback_free(s->base.hvsock, s->guest);
+        uvm__free(e, s);
+        return rc;
+    }
     s->base.service = &h->base;
     s->host = h;
     (void)snprintf(s->id, sizeof s->id, "%s", id);
@@ -160,6 +166,8 @@ void uvm__sim_system_end(struct uvm__sim_system *s, enum uvm__hcs_exit exit, con
     s->state = UVM__SIM_ENDED;
     s->exit = exit;
     (void)snprintf(s->detail, sizeof s->detail, "%s", detail);
+    uvm__vmbus_close(s->vmbus);
+    s->vmbus = NULL;
     uvm__loopback_reset(s->base.hvsock);
     if (s->guest_runs) {
         s->guest_runs = false;
@@ -173,6 +181,10 @@ void uvm__sim_system_end(struct uvm__sim_system *s, enum uvm__hcs_exit exit, con
 
 void uvm__sim_end(struct uvm__hcs_system *s, enum uvm__hcs_exit exit, const char *detail) {
     uvm__sim_system_end(UVM__CONTAINER_OF(s, struct uvm__sim_system, base), exit, detail);
+}
+
+struct uvm__vmbus *uvm__sim_vmbus(struct uvm__hcs_system *s) {
+    return UVM__CONTAINER_OF(s, struct uvm__sim_system, base)->vmbus;
 }
 
 void uvm__sim_console(struct uvm__hcs_system *s, const char *text) {

@@ -8,6 +8,7 @@
  */
 #pragma once
 #include "hcs/compute_service.h"
+#include "vmbus/vmbus.h"
 
 struct uvm__sim_host;
 
@@ -73,6 +74,9 @@ struct uvm__sim_ledger uvm__sim_ledger(const struct uvm__sim_host *h);
 
 /* The system that was created last and is not closed yet; NULL: there is none. */
 struct uvm__hcs_system *uvm__sim_newest(struct uvm__sim_host *h);
+
+/* Where the host offers devices to this guest; NULL: the system has ended. */
+struct uvm__vmbus *uvm__sim_vmbus(struct uvm__hcs_system *s);
 
 /* The guest's side of the story. */
 void uvm__sim_console(struct uvm__hcs_system *s, const char *text);

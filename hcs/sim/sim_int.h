@@ -32,11 +32,12 @@ struct uvm__sim_system {
     enum uvm__sim_state state;
     char id[40], name[64];
     struct uvm__hvsock *guest;
-    bool taken;      /* events may be told */
-    bool exit_told;  /* EXITED was */
-    bool pause_told; /* PAUSED was, and no RESUMED since */
-    bool unmade;     /* ended before its create answered: nobody will ever own it */
-    bool guest_runs; /* on_start without on_stop */
+    struct uvm__vmbus *vmbus; /* NULL: it has ended */
+    bool taken;               /* events may be told */
+    bool exit_told;           /* EXITED was */
+    bool pause_told;          /* PAUSED was, and no RESUMED since */
+    bool unmade;              /* ended before its create answered: nobody will ever own it */
+    bool guest_runs;          /* on_start without on_stop */
     enum uvm__hcs_exit exit;
     char detail[128];
     char properties[256];

@@ -277,7 +277,7 @@ static void second_dialled(struct guest *g, struct uvm__stream *s, void *data) {
 
 static void offers_dialled(struct guest *g, struct uvm__stream *s, void *data) {
     (void)data;
-    guest_drop(g, &s);
+    guest_offers_serve(g, s);
     if (!guest_reach(g, GUEST_AT_OFFERS)) {
         return;
     }
@@ -525,6 +525,7 @@ void guest_stop(struct guest *g) {
     guest_drop(g, &g->log);
     guest_drop(g, &g->bridge);
     guest_drop(g, &g->second);
+    guest_drop(g, &g->offers);
     UVM_ASSERT(g->seen->guests > 0);
     g->seen->guests--;
     free(g);

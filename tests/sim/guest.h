@@ -103,6 +103,7 @@ struct guest_seen {
     uint32_t executes, processes; /* asked for; alive now */
     uint32_t processes_killed;    /* by a signal of the host */
     uint32_t waits, shutdowns, beats;
+    uint32_t offers_opened, offers_closed;
     bool ended_as_told;
 };
 

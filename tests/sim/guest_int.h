@@ -9,6 +9,7 @@
 #include "async/list.h"
 #include "bridge/server.h"
 #include "tests/sim/guest.h"
+#include "vmbus/wire.h"
 
 struct guest {
     uvm_engine *engine;
@@ -25,6 +26,9 @@ struct guest {
 
     struct uvm__stream *entropy, *log, *bridge; /* bridge: until the server has it */
     struct uvm__stream *second;
+    struct uvm__stream *offers;
+    char offer_line[UVM__VMBUS_LINE_BYTES_MAX]; /* that is not complete yet */
+    size_t offer_bytes;
     struct uvm__server *server;
     struct uvm__deadline running_timer;
     uint64_t flooded;
@@ -47,6 +51,9 @@ void guest_dial(struct guest *g, uint32_t port, void *data,
                 void (*fn)(struct guest *g, struct uvm__stream *s, void *data));
 /* Ends a stream; accepts NULL. */
 void guest_drop(struct guest *g, struct uvm__stream **s);
+
+/* guest_offers.c: the process that keeps the channel. `s` NULL: the host refused. */
+void guest_offers_serve(struct guest *g, struct uvm__stream *s);
 
 /* guest_proc.c */
 void guest_proc_handlers(struct uvm__server_params *p);
