@@ -209,6 +209,17 @@ static void connects(FILE *host, unsigned port, uint64_t count) {
     fprintf(host, "done\n");
 }
 
+/* Dials, says that nothing more comes, and then neither reads nor closes, as long as this VM lives. */
+static void stubborn(FILE *host, unsigned port, uint64_t count) {
+    for (uint64_t i = 0; i < count; i++) {
+        int fd = dial(port);
+        if (fd < 0 || shutdown(fd, SHUT_WR) < 0) {
+            die("dial");
+        }
+    }
+    fprintf(host, "done\n");
+}
+
 /* One command, VERB PORT [NUMBER], and one line of answer. */
 static void command(FILE *host, const char *line) {
     size_t verb = strcspn(line, " ");
@@ -221,6 +232,8 @@ static void command(FILE *host, const char *line) {
         source_to(host, port, number);
     } else if (strncmp(line, "connects", verb) == 0) {
         connects(host, port, number);
+    } else if (strncmp(line, "stubborn", verb) == 0) {
+        stubborn(host, port, number);
     } else {
         fprintf(host, "what?\n");
     }

@@ -595,6 +595,53 @@ static void many_connections_from_the_guest(void **state) {
     uvm__listener_close(a.l);
 }
 
+/* Half-closed from the first, they never read and never close: what they hold is bounded, and time frees it. */
+static void stubborn_peers(void **state) {
+    (void)state;
+    enum { PEERS = 32 };
+    static uint8_t data[65536];
+    struct accept a = {0};
+    listen_on(2002, &a);
+    struct holds before = holds_now(NULL);
+    char line[40];
+    (void)snprintf(line, sizeof line, "stubborn 2002 %d\n", PEERS);
+    command_begin(line);
+    command_end();
+    while (a.count < PEERS) {
+        a.any = false;
+        loop_until_ms(&kit, &a.any, WAIT_MS);
+    }
+    size_t taken = 0;
+    for (unsigned i = 0; i < PEERS; i++) {
+        char c;
+        assert_int_equal(read_some(a.streams[i], &c, 1), 0); /* nothing more comes */
+    }
+    for (unsigned round = 0; round < 200; round++) {
+        for (unsigned i = 0; i < PEERS; i++) {
+            ssize_t n = uvm__stream_write(a.streams[i], data, sizeof data);
+            assert_true(n > 0 || n == -UVM_E_AGAIN);
+            taken += n > 0 ? (size_t)n : 0;
+        }
+        (void)uv_run(&kit.loop, UV_RUN_NOWAIT);
+    }
+    /* What the guest's kernel holds for each, and one packet's worth here. */
+    size_t heap = heap_in_use() - before.heap;
+    print_message("%d peers that never read: %zu KiB written, %zu KiB of them here\n", PEERS,
+                  taken >> 10, heap >> 10);
+    assert_true(taken < PEERS * (512u << 10));
+    assert_true(heap < PEERS * (96u << 10));
+    for (unsigned i = 0; i < PEERS; i++) {
+        uvm__stream_close(a.streams[i]);
+    }
+    uvm__listener_close(a.l);
+    uint64_t begin = uvm__now_us(kit.engine);
+    struct holds after = holds_now(NULL); /* although they still do not answer */
+    assert_true(uvm__now_us(kit.engine) - begin < 20000000);
+    assert_true(after.blocks <=
+                before.blocks + 64); /* buffers that the device keeps for the next */
+    assert_true(after.heap < before.heap + heap);
+}
+
 /* The device is stopped and started under a transfer, and gets more memory. */
 static void pauses_and_new_memory_in_mid_transfer(void **state) {
     (void)state;
@@ -722,6 +769,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(whole_and_in_order_from_the_guest),
         cmocka_unit_test(many_connections_from_the_host),
         cmocka_unit_test(many_connections_from_the_guest),
+        cmocka_unit_test(stubborn_peers),
         cmocka_unit_test(pauses_and_new_memory_in_mid_transfer),
         cmocka_unit_test(throughput),
         cmocka_unit_test(a_reset_machine_starts_clean),
