@@ -27,7 +27,8 @@
 #define DOTTED_BYTES 32u
 
 static int fail_errno(struct uvm__fail *f, int err, const char *what, const char *path) {
-    bool host = err == EACCES || err == EPERM || err == EROFS;
+    bool host = err == EACCES || err == EPERM || err == EROFS || err == ENOSPC || err == EDQUOT ||
+                err == EFBIG;
     enum uvm_error_code code = err == ENOENT   ? UVM_E_NOTFOUND
                                : err == ENOMEM ? UVM_E_NOMEM
                                : host          ? UVM_E_HOST

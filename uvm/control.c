@@ -13,6 +13,7 @@
 #include "async/folder.h"
 #include "async/params.h"
 #include "uvm/control_int.h"
+#include <stdio.h>
 #include <unistd.h>
 
 /* ---- clients ------------------------------------------------------------------------------ */
@@ -173,10 +174,21 @@ static int write_about(uvm_control *c, struct uvm__fail *f) {
     return rc;
 }
 
+/* What the folder says of a file or of itself, with the path that a person can look at. */
+static int in_folder(int rc, const char *folder, struct uvm__fail *f) {
+    char said[sizeof f->msg];
+    (void)snprintf(said, sizeof said, "%s", f->msg);
+    return uvm__fail(f, (enum uvm_error_code) - rc, f->sys, "the state folder %s: %s", folder,
+                     said);
+}
+
 static int open_all(uvm_control *c, const char *folder, struct uvm__fail *f) {
     const char *name = c->vm->options.name;
     int rc = uvm__folder_open(folder, true, &c->parent_fd, f);
-    rc = rc < 0 ? rc : uvm__folder_claim(c->engine, c->parent_fd, name, &c->folder_fd, f);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = uvm__folder_claim(c->engine, c->parent_fd, name, &c->folder_fd, f);
     if (rc == -UVM_E_EXISTS) {
         return uvm__fail(f, UVM_E_EXISTS, 0, "%s: a UVM of this name is there already", name);
     }
@@ -190,7 +202,7 @@ static int open_all(uvm_control *c, const char *folder, struct uvm__fail *f) {
                                             .arg = c};
         rc = uvm__local_listen(c->engine, &p, &c->listener, f);
     }
-    return rc;
+    return rc == 0 || rc == -UVM_E_NOMEM ? rc : in_folder(rc, folder, f);
 }
 
 static int listen_on(uvm_vm *vm, const struct uvm_control_params *p, uvm_control **ret,

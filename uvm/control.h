@@ -37,7 +37,7 @@ struct uvm_control_params {
 
 /* Publishes the VM under its name. Any state; best before boot, so that the name is taken early. At most
  * once per VM at a time (-UVM_E_STATE). -UVM_E_EXISTS: a VM of that name is there. -UVM_E_HOST: the
- * state folder is not ours, not safe, or not writable. -UVM_E_UNSUPPORTED: an engine without a loop.
+ * state folder is not ours, not safe, not writable, or full. -UVM_E_UNSUPPORTED: an engine without a loop.
  * -UVM_E_INVAL, -UVM_E_IO, -UVM_E_NOMEM. *ret_err (may be NULL) says it in words. `ret` may be NULL.
  *
  * uvm_vm_close() ends it as its last act: clients get the answers to what they asked, the folder is

@@ -309,13 +309,15 @@ static void on_exit(uvm_op *op, const uvm_error *err, void *arg) {
         uvm__control_refuse_code(call, rc, &f);
         return;
     }
-    if (!found->ending) {
-        process_free(found);
-    }
+    const char *lost = uvm_process_lost(found->process);
     cJSON *o = cJSON_CreateObject();
     bool ok = o != NULL && uvm__json_add_u64(o, "code", exit.code) != NULL &&
               uvm__json_add_i64(o, "signal", exit.signal) != NULL &&
-              cJSON_AddBoolToObject(o, "core", exit.core) != NULL;
+              cJSON_AddBoolToObject(o, "core", exit.core) != NULL &&
+              (lost[0] == 0 || uvm__control_add_text(o, "lost", lost) != NULL);
+    if (!found->ending) {
+        process_free(found);
+    }
     if (!ok) {
         cJSON_Delete(o);
         o = NULL;

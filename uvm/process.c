@@ -48,6 +48,7 @@ void uvm__vm_process_unref(uvm_process *p) {
     UVM_ASSERT(p->guest == NULL && uvm__list_empty(&p->waits) && !uvm__list_linked(&p->link));
     uvm_vm *vm = p->vm;
     uvm_error_unref(p->error);
+    uvm_error_unref(p->lost);
     uvm__free(vm->engine, p);
     uvm__vm_unref(vm);
 }
@@ -148,8 +149,27 @@ static void on_writable(struct uvm__process *guest, void *arg) {
     }
 }
 
-const struct uvm__process_events uvm__vm_process_guest_events = {
-    .on_exit = on_exit, .on_output = on_output, .on_writable = on_writable};
+/* A descriptor that failed, but for one whose reader left: what came after that is gone. */
+static void on_stream_end(struct uvm__process *guest, enum uvm__stdio which, const uvm_error *err,
+                          void *arg) {
+    uvm_process *p = arg;
+    (void)guest;
+    bool failed = err != NULL && uvm_error_sys(err) != 0;
+    if (failed && which != UVM__STDIN && p->lost == NULL) {
+        p->lost = uvm_error_ref(err);
+        uvm__log(p->vm->engine, UVM_LOG_INFO, p->vm->options.name, "output was dropped: %s",
+                 uvm_error_message(err));
+    }
+}
+
+const struct uvm__process_events uvm__vm_process_guest_events = {.on_exit = on_exit,
+                                                                 .on_output = on_output,
+                                                                 .on_writable = on_writable,
+                                                                 .on_stream_end = on_stream_end};
+
+const char *uvm_process_lost(const uvm_process *p) {
+    return p->lost == NULL ? "" : uvm_error_message(p->lost);
+}
 
 int64_t uvm_process_write(uvm_process *p, const void *data, size_t bytes) {
     return p->guest == NULL ? -UVM_E_CLOSED : (int64_t)uvm__process_write(p->guest, data, bytes);

@@ -13,6 +13,7 @@ struct uvm_process {
     bool has_exit;
     struct uvm_process_exit exit;
     uvm_error *error;
+    uvm_error *lost;                   /* the first descriptor that took no more; NULL: none */
     struct uvm__vm_exit_waiter vm_end; /* linked: the bridge broke, the reason is awaited */
     struct uvm__list waits;            /* struct wait.link */
     size_t (*on_output)(uvm_process *p, enum uvm_stdio which, const void *data, size_t bytes,

@@ -258,6 +258,9 @@ int uvm_process_wait(uvm_process *p, uvm_scope *scope, uvm_done_fn on_done, void
 /* -UVM_E_STATE: not known (yet). */
 int uvm_process_exit(const uvm_process *p, struct uvm_process_exit *ret);
 uint32_t uvm_process_pid(const uvm_process *p);
+/* Why output was dropped on its way into a descriptor ("stdout: …: No space left on device"); "": none was,
+ * or its reader had left. The process does not end for that; it sees a closed stream. */
+const char *uvm_process_lost(const uvm_process *p);
 /* `group`: its whole process group. A process that has ended is no error. */
 int uvm_process_signal(uvm_process *p, int signo, bool group, uvm_scope *scope, uvm_done_fn on_done,
                        void *arg, uvm_op **ret_op);

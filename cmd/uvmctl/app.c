@@ -46,6 +46,7 @@ static void on_signal(uv_signal_t *handle, int signo) {
 static bool watch_signals(struct app *app) {
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGWINCH};
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of its write */
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
         struct sigaction now;
         uv_signal_t *handle = &app->signals[i];

@@ -207,6 +207,11 @@ static void on_end(struct client *c, const cJSON *result, const uvm_error *err, 
     }
     (void)uvm__json_i64(uvm__json_get(UVM__JSON_STRICT, result, "code"), 0, UINT32_MAX, &code);
     (void)uvm__json_i64(uvm__json_get(UVM__JSON_STRICT, result, "signal"), 0, 127, &signo);
+    const char *lost = uvm__json_string(uvm__json_get(UVM__JSON_STRICT, result, "lost"));
+    if (lost != NULL) {
+        terminal_restore();
+        out_message("%s: output was dropped: %s", x->r.name, lost);
+    }
     x->code = signo != 0 ? EXIT_SIGNAL + (int)signo : (int)(code & 0xff);
     x->ended = true;
     check_end(x);

@@ -135,6 +135,13 @@ static void on_answer(struct client *c, const cJSON *result, const uvm_error *er
         out_message("%s: %llu bytes were lost: they came faster than they were read", w->r.name,
                     (unsigned long long)dropped);
     }
+    bool closed = false;
+    (void)uvm__json_bool(uvm__json_get(UVM__JSON_STRICT, result, "closed"), &closed);
+    if (closed && w->pipe == NULL && w->is_console && !w->r.json && out_has_reader()) {
+        out_message("%s: standard output could not be written to: some of it is lost", w->r.name);
+        reach_end(&w->r, EXIT_FAILED);
+        return;
+    }
     w->answered = true;
     check_end(w);
 }

@@ -54,8 +54,7 @@ static int help(const char *name) {
 
 /* Output that could not be written is a failure, unless there is a worse one. */
 static int flushed(int status) {
-    bool lost = fflush(stdout) != 0 || ferror(stdout) != 0;
-    return lost && status == EXIT_DONE ? EXIT_FAILED : status;
+    return out_lost() && status == EXIT_DONE ? EXIT_FAILED : status;
 }
 
 int main(int argc, char **argv) {

@@ -76,6 +76,8 @@ static void say(const char *data, size_t bytes) {
     }
 }
 
+static bool json_lost; /* a document did not get out */
+
 static bool write_all(int fd, const char *data, size_t bytes) {
     while (bytes > 0) {
         ssize_t n = write(fd, data, bytes);
@@ -360,9 +362,23 @@ void json_bool(struct json_out *j, const char *key, bool value) {
     put(j, value ? "true" : "false", value ? 4 : 5);
 }
 
+bool out_has_reader(void) {
+    struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    return poll(&p, 1, 0) < 0 || (p.revents & (POLLERR | POLLHUP)) == 0;
+}
+
+bool out_lost(void) {
+    bool lost = fflush(stdout) != 0 || ferror(stdout) != 0 || json_lost;
+    if (lost && out_has_reader()) {
+        out_message("standard output could not be written to: some of it is lost");
+    }
+    return lost;
+}
+
 bool json_finish(struct json_out *j, int fd) {
     put(j, "\n", 1);
     bool ok = !j->failed && write_all(fd, j->data, j->len);
+    json_lost = json_lost || (!ok && fd == STDOUT_FILENO);
     free(j->data);
     *j = (struct json_out){0};
     return ok;

@@ -54,5 +54,9 @@ void json_text(struct json_out *j, const char *key, const char *text); /* NULL: 
 void json_number(struct json_out *j, const char *key, double value);
 void json_int(struct json_out *j, const char *key, int64_t value);
 void json_bool(struct json_out *j, const char *key, bool value);
+/* True: something meant for standard output was not written. Said in words unless its reader has left. */
+bool out_lost(void);
+/* Its reader has not left: a write that failed has another reason. */
+bool out_has_reader(void);
 /* A line feed, then all of it to `fd`; false: it could not be written. Frees. */
 bool json_finish(struct json_out *j, int fd);

@@ -77,6 +77,10 @@ static void on_process_end(uvm_op *op, const uvm_error *err, void *arg) {
     }
     if (run->process != NULL && uvm_process_exit(run->process, &exit) == 0) {
         run->has_status = true;
+        if (uvm_process_lost(run->process)[0] != 0) {
+            terminal_restore();
+            out_message("%s: output was dropped: %s", run->name, uvm_process_lost(run->process));
+        }
         run->status = exit.signal != 0 ? EXIT_SIGNAL + exit.signal : (int)(exit.code & 0xff);
     }
     close_vm(run);

@@ -10,11 +10,14 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pty.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
@@ -150,6 +153,19 @@ static void type(const struct screen *s, const char *keys) {
     assert_int_equal(write(s->fd, keys, strlen(keys)), (ssize_t)strlen(keys));
 }
 
+/* The first words may be faster than the answer to exec, at which the client makes it raw. */
+static void await_raw(int slave) {
+    struct termios now;
+    for (int n = 0;; n++) {
+        assert_int_equal(tcgetattr(slave, &now), 0);
+        if ((now.c_lflag & (tcflag_t)(ICANON | ECHO | ISIG)) == 0) {
+            return;
+        }
+        assert_true(n < 500);
+        pause_ms(10);
+    }
+}
+
 static void test_terminal(void **state) {
     struct command c;
     struct command_options o = COMMAND_OPTIONS_INIT;
@@ -166,8 +182,7 @@ static void test_terminal(void **state) {
     o.tty = slave;
     boot_start(&c, &o, LIST("exec", "demo", "-t", "--", "sh"));
     await_screen(&s, "# ");
-    assert_int_equal(tcgetattr(slave, &after), 0);
-    assert_int_equal(after.c_lflag & (tcflag_t)(ICANON | ECHO | ISIG), 0); /* raw */
+    await_raw(slave);
     type(&s, "stty size; tty\r");
     await_screen(&s, "33 77");
     assert_int_equal(ioctl(s.fd, TIOCSWINSZ, &wider), 0);
@@ -233,7 +248,13 @@ static void expect_left_alone(const char *word) {
     for (int n = 0; guest_runs(word); n++) {
         assert_true(n < 50);
     }
-    expect(0, "\"clients\":1}", NULL, LIST("inspect", "demo", "--json"));
+    for (int n = 0, alone = 0; !alone; n++) {
+        struct command c;
+        assert_int_equal(boot_run(&c, LIST("inspect", "demo", "--json")), 0);
+        alone = strstr(c.out_text, "\"clients\":1,") != NULL;
+        assert_true(alone || n < 50);
+        command_free(&c);
+    }
 }
 
 /* However the news comes, whatever the command thinks of it, whether or not somebody reads the screen: the
@@ -256,13 +277,12 @@ static void test_exec_is_hung_up(void **state) {
         struct command c;
         struct command_options o = COMMAND_OPTIONS_INIT;
         struct screen s;
-        struct termios before, raw;
+        struct termios before;
         int slave = open_terminal(&s, &before);
         o.tty = slave;
         boot_start(&c, &o, LIST("exec", "demo", "-t", "--", "sh", "-c", rows[i].command));
         await_screen(&s, "up");
-        assert_int_equal(tcgetattr(slave, &raw), 0);
-        assert_int_equal(raw.c_lflag & (tcflag_t)(ICANON | ECHO | ISIG), 0);
+        await_raw(slave);
         if (rows[i].unread) {
             pause_ms(300); /* for it to fill; it may be ended before it has, too */
         }
@@ -522,6 +542,124 @@ static void test_state_folder(void **state) {
     expect(2, "", "--detach goes with no command", LIST("boot", "--detach", "--count", "2"));
 }
 
+/* ---- nowhere to write --------------------------------------------------------------------- */
+
+static bool may_mount; /* in a mount namespace of our own */
+
+/* A file system of that size over the state folder, for us and our children only. Skips where we may not. */
+static void mount_over_state(const char *options) {
+    if (!may_mount) {
+        print_message("skipped: no file system may be mounted here\n");
+        skip();
+    }
+    assert_int_equal(mount("tmpfs", kit.state, "tmpfs", MS_NOSUID | MS_NODEV, options), 0);
+}
+
+/* Takes all the room that is left. */
+static void fill_state(void) {
+    char path[128];
+    static const char page[4096] = {'x'};
+    (void)snprintf(path, sizeof path, "%s/fill", kit.state);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    while (write(fd, page, sizeof page) == (ssize_t)sizeof page) {
+    }
+    close(fd);
+}
+
+static void empty_state(void) {
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/fill", kit.state);
+    (void)unlink(path);
+}
+
+/* No boot where its folder cannot be made or filled, in words that say which; nothing stays behind. */
+static void test_state_folder_is_full(void **state) {
+    char words[200];
+    (void)state;
+    (void)snprintf(words, sizeof words, "the state folder %s: ", kit.state);
+    mount_over_state("size=16k,mode=0700");
+    fill_state();
+    expect(5, "", "No space left on device", LIST("boot", "--detach", "--name", "demo"));
+    expect(5, "", words, LIST("boot", "--detach", "--name", "demo"));
+    expect(0, "[]\n", NULL, LIST("ps", "--json"));
+    assert_int_equal(entries(), 1); /* what fills it */
+    assert_int_equal(umount(kit.state), 0);
+    mount_over_state("size=16k,mode=0700,nr_inodes=1");
+    expect(5, "", "No space left on device", LIST("boot", "--detach", "--name", "demo"));
+    assert_int_equal(umount(kit.state), 0);
+    mount_over_state("mode=0700,ro");
+    expect(5, "", "Read-only file system", LIST("boot", "--detach", "--name", "demo"));
+    expect(0, "[]\n", NULL, LIST("ps", "--json"));
+    assert_int_equal(umount(kit.state), 0);
+}
+
+/* A UVM that is there goes on without room, and ends; that its end is not remembered is all. */
+static void test_state_folder_fills_up(void **state) {
+    (void)state;
+    mount_over_state("size=16k,mode=0700");
+    (void)boot_demo(state);
+    fill_state();
+    expect(0, "hi\n", NULL, LIST("exec", "demo", "--", "echo", "hi"));
+    expect(0, "demo", NULL, LIST("ps", "-q"));
+    expect(0, NULL, NULL, LIST("stop", "demo"));
+    expect(0, "", NULL, LIST("ps", "-q"));
+    expect(3, "", "there is no such UVM", LIST("wait", "demo"));
+    empty_state();
+    assert_int_equal(entries(), 0);
+    assert_int_equal(umount(kit.state), 0);
+}
+
+/* Standard output on a full disk. */
+static void expect_full(int status, const char *err, const char *const *words) {
+    struct command c;
+    struct command_options o = COMMAND_OPTIONS_INIT;
+    o.out = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    assert_true(o.out >= 0);
+    boot_start(&c, &o, words);
+    int got = command_end(&c, SHORT_MS);
+    close(o.out);
+    if (got != status || strstr(c.err_text, err) == NULL) {
+        fail_msg("%s: status %d, not %d; stderr \"%s\"", words[0], got, status, c.err_text);
+    }
+    command_free(&c);
+}
+
+static void test_output_is_full(void **state) {
+    static const char lost[] = "standard output could not be written to";
+    (void)state;
+    expect_full(1, lost, LIST("ps"));
+    expect_full(1, lost, LIST("ps", "--json"));
+    expect_full(1, lost, LIST("inspect", "demo"));
+    expect_full(1, lost, LIST("logs", "demo"));
+    expect_full(1, lost, LIST("logs", "demo", "--json"));
+    expect_full(1, lost, LIST("console", "demo", "--no-follow"));
+    expect_full(1, lost, LIST("console", "demo"));
+    expect_full(1, lost, LIST("events", "demo"));
+    /* The command's own status, and what became of its words. */
+    expect_full(7, "demo: output was dropped: stdout: No space left on device",
+                LIST("exec", "demo", "--", "sh", "-c", "echo words; exit 7"));
+    expect_full(0, "output was dropped: stdout: No space left on device",
+                LIST("boot", "--", "sh", "-c", "echo words"));
+    expect(0, "demo", NULL, LIST("ps", "-q"));
+}
+
+/* A limit of the shell: an error, and no signal that kills the owner. */
+static void test_files_may_not_grow(void **state) {
+    struct rlimit before, none;
+    struct command c;
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    none = before;
+    none.rlim_cur = 0;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    int status = boot_run(&c, LIST("boot", "--detach", "--name", "demo"));
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(status, 5);
+    expect_err(&c, "File too large");
+    command_free(&c);
+}
+
 static void test_ten_in_a_row(void **state) {
     (void)state;
     for (int i = 0; i < 10; i++) {
@@ -537,7 +675,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_exec_of_a_megabyte), cmocka_unit_test(test_client_dies),
         cmocka_unit_test(test_terminal),           cmocka_unit_test(test_exec_is_hung_up),
         cmocka_unit_test(test_console_is_hung_up), cmocka_unit_test(test_console_and_logs),
-        cmocka_unit_test(test_name_taken),
+        cmocka_unit_test(test_name_taken),         cmocka_unit_test(test_output_is_full),
     };
     const struct CMUnitTest own[] = {
         cmocka_unit_test_teardown(test_two_stops_and_events, nothing_left),
@@ -547,9 +685,13 @@ int main(int argc, char **argv) {
         cmocka_unit_test_teardown(test_kill_during_boot, nothing_left),
         cmocka_unit_test_teardown(test_starter_goes, nothing_left),
         cmocka_unit_test_teardown(test_state_folder, nothing_left),
+        cmocka_unit_test_teardown(test_state_folder_is_full, nothing_left),
+        cmocka_unit_test_teardown(test_state_folder_fills_up, nothing_left),
+        cmocka_unit_test_teardown(test_files_may_not_grow, nothing_left),
         cmocka_unit_test_teardown(test_ten_in_a_row, nothing_left),
     };
     assert_true(argc > 5);
+    may_mount = unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
     kit_open(argv + 1);
     (void)setenv("UVM_STATE_DIR", kit.state, 1);
     int failed = cmocka_run_group_tests(shared, boot_demo, stop_demo);
