@@ -250,6 +250,38 @@ static void broken_frames_end_the_bridge(void **state) {
     }
 }
 
+/* Well-formed, but deeper or denser than the reader takes; as the body, and as the text inside it. */
+static void bodies_beyond_the_limits_of_json_end_the_bridge(void **state) {
+    (void)state;
+    enum { DENSE = 30000, DEEP = 100 };
+    for (unsigned i = 0; i < 4; i++) {
+        static char body[UVM__FRAME_BYTES_MAX];
+        struct outcome props = {0};
+        bool inside = i % 2 == 1;
+        size_t n = (size_t)snprintf(body, sizeof body, inside ? "{\"Properties\":\"" : "{\"a\":");
+        size_t count = i < 2 ? DENSE : DEEP;
+        for (size_t k = 0; k < count; k++) {
+            body[n++] = i < 2 && k > 0 ? ',' : '[';
+            if (i < 2) {
+                body[n++] = '0';
+            }
+        }
+        for (size_t k = 0; k < (i < 2 ? 1 : count); k++) {
+            body[n++] = ']';
+        }
+        (void)snprintf(body + n, sizeof body - n, inside ? "\"}" : "}");
+        open_negotiated(0, GRANT_BODY);
+        assert_int_equal(
+            uvm__bridge_get_properties(f.bridge, NULL, "", NULL, on_done, &props, NULL), 0);
+        receive(0x10100901, 1);
+        answer(0x20100901, 1, body);
+        assert_int_equal(f.lost, 1);
+        assert_non_null(strstr(f.lost_words, "exceeded max "));
+        assert_int_equal(props.code, UVM_E_CLOSED);
+        close_bridge();
+    }
+}
+
 static void a_second_answer_ends_the_bridge(void **state) {
     (void)state;
     struct outcome o = {0};
@@ -395,6 +427,7 @@ int main(void) {
         cmocka_unit_test(processes_of_the_vm_need_process_control),
         cmocka_unit_test(shutdown_of_the_vm_ends_with_the_connection),
         cmocka_unit_test(broken_frames_end_the_bridge),
+        cmocka_unit_test(bodies_beyond_the_limits_of_json_end_the_bridge),
         cmocka_unit_test(a_second_answer_ends_the_bridge),
         cmocka_unit_test(the_largest_frame_is_read),
         cmocka_unit_test(a_lost_connection_fails_every_call_once),

@@ -232,6 +232,15 @@ static void bad_bodies_are_answered(void **state) {
     struct uvm__frame_header h;
     assert_true(peer_receive(&f.peer, &h));
     assert_true(h.size <= UVM__FRAME_BYTES_MAX && h.size > UVM__FRAME_BYTES_MAX - 64);
+    /* One of well-formed zeros, more of them than the reader takes: no gigabyte for it. */
+    static char zeros[200001];
+    for (size_t i = 0; i + 1 < sizeof zeros; i += 2) {
+        memcpy(zeros + i, i == 0 ? "[0" : ",0", 2);
+    }
+    zeros[sizeof zeros - 2] = ']';
+    peer_send(&f.peer, 0x10100501, 5, zeros);
+    assert_true(peer_receive(&f.peer, &h));
+    assert_true(h.size <= UVM__FRAME_BYTES_MAX);
     assert_int_equal(f.held_count, 0);
     close_server();
 }
