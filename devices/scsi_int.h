@@ -23,6 +23,7 @@ struct uvm__scsi_disk {
     bool read_only, physical, pinned;
     bool over; /* off the registry: freed with the call under way */
     enum uvm__scsi_state state;
+    bool ejected;               /* the guest has let go of it */
     bool released;              /* RELEASED came */
     bool blocked;               /* the connection is lost: the VM's end settles it */
     uvm_op *call;               /* under way: host or guest */

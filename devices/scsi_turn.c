@@ -117,7 +117,7 @@ static void on_added(uvm_op *op, const uvm_error *err, void *arg) {
 }
 
 static void add(struct uvm__scsi_disk *disk) {
-    disk->released = false;
+    disk->released = disk->ejected = false;
     disk->state = UVM__SCSI_ATTACHING;
     int rc = call_host(disk, disk->add, on_added);
     if (rc < 0) {
@@ -179,6 +179,7 @@ static void on_ejected(uvm_op *op, const uvm_error *err, void *arg) {
     if (!end_disk_call(disk)) {
         return;
     }
+    disk->ejected = err == NULL;
     disk->state = err == NULL ? UVM__SCSI_EJECTED : UVM__SCSI_ATTACHED;
     if (err != NULL && uvm_error_code(err) == UVM_E_NOMEM) {
         again_later(disk->devices, &disk->timer);
@@ -409,7 +410,8 @@ bool uvm__scsi_withdraw(struct uvm__device *dev) {
 void uvm__scsi_again(struct uvm__device *dev) {
     struct uvm__scsi_disk *disk = uvm__scsi_mount_of(dev)->disk;
     if (disk->state == UVM__SCSI_UNKNOWN && disk->call == NULL) {
-        disk->state = UVM__SCSI_EJECTED; /* ask the host to remove it, whatever is there */
+        /* Ask both to let go of it, whatever is there. */
+        disk->state = disk->ejected ? UVM__SCSI_EJECTED : UVM__SCSI_ATTACHED;
     }
 }
 

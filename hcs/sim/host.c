@@ -119,6 +119,9 @@ int uvm__sim_system_new(struct uvm__sim_host *h, const char *id, const char *nam
     (void)snprintf(s->name, sizeof s->name, "%s", name);
     uvm__buf_init(&s->console, e, UVM__CONSOLE_TAIL_BYTES);
     uvm__list_init(&s->verbs);
+    uvm__list_init(&s->disks);
+    uvm__list_init(&s->modifies);
+    uvm__list_init(&s->news);
     uvm__list_append(&h->systems, &s->link);
     h->ledger.systems++;
     h->ledger.created++;
@@ -132,6 +135,12 @@ int uvm__sim_system_new(struct uvm__sim_host *h, const char *id, const char *nam
 void uvm__sim_system_free(struct uvm__sim_system *s) {
     struct uvm__sim_host *h = s->host;
     UVM_ASSERT(s->state == UVM__SIM_ENDED && uvm__list_empty(&s->verbs));
+    UVM_ASSERT(uvm__list_empty(&s->modifies) && uvm__list_empty(&s->disks));
+    while (!uvm__list_empty(&s->news)) {
+        struct uvm__sim_news *n = UVM__CONTAINER_OF(s->news.next, struct uvm__sim_news, link);
+        uvm__list_remove(&n->link);
+        uvm__free(h->base.engine, n);
+    }
     UVM_ASSERT(h->ledger.systems > 0);
     h->ledger.systems--;
     uvm__list_remove(&s->link);
@@ -176,6 +185,8 @@ void uvm__sim_system_end(struct uvm__sim_system *s, enum uvm__hcs_exit exit, con
         }
     }
     uvm__sim_verbs_fail(s);
+    uvm__sim_modifies_fail(s);
+    uvm__sim_disks_free(s);
     uvm__ready_push(h->base.engine, &s->tell);
 }
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 struct verb {
+    uvm_engine *engine;
     struct uvm__sim_host *host;
     struct uvm__sim_system *system; /* of a create: NULL until acted; taken by create_result */
     enum uvm__sim_point point;
@@ -21,6 +22,10 @@ struct verb {
     struct uvm__list link;
     bool acted;
     struct uvm__hcs_create_params params; /* of a create; strings are copies behind the state */
+    struct uvm__list disks;               /* of a create's document, until it acts */
+    unsigned controllers;                 /* likewise */
+    struct uvm__fail why;
+    int wrong; /* what the document gets wrong */
     char id[40], name[64];
 };
 
@@ -39,6 +44,44 @@ static uvm_error *verb_error(struct verb *v, enum uvm_error_code code, const cha
 
 static void tell(struct uvm__ready *r);
 
+/* The controllers, and the disks that are there from the start. */
+static int read_document(struct verb *v, uvm_engine *e, const struct uvm__hcs_create_params *p) {
+    struct uvm__doc doc = {0};
+    v->wrong = uvm__doc_read(e, p->document, p->document_bytes, &doc, &v->why);
+    for (size_t i = 0; v->wrong == 0 && i < doc.vm.devices.scsi_count; i++) {
+        const struct uvm__doc_scsi_controller *c = &doc.vm.devices.scsi[i];
+        unsigned n = uvm__sim_controller_of(c->guid);
+        v->controllers |= n == UVM__DOC_SCSI_CONTROLLERS_MAX ? 0 : 1u << n;
+        for (size_t k = 0; v->wrong == 0 && k < c->attachments_count; k++) {
+            struct uvm__sim_disk *d = uvm__sim_disk_new(e, n, &c->attachments[k]);
+            if (d == NULL) {
+                v->wrong = -UVM_E_NOMEM;
+            } else {
+                uvm__list_append(&v->disks, &d->link);
+            }
+        }
+    }
+    uvm__doc_deinit(&doc);
+    return v->wrong == -UVM_E_NOMEM ? v->wrong : 0;
+}
+
+static void free_disks(struct verb *v, uvm_engine *e) {
+    while (!uvm__list_empty(&v->disks)) {
+        struct uvm__sim_disk *d = UVM__CONTAINER_OF(v->disks.next, struct uvm__sim_disk, link);
+        uvm__list_remove(&d->link);
+        uvm__free(e, d);
+    }
+}
+
+static void take_document(struct verb *v) {
+    v->system->controllers = v->controllers;
+    while (!uvm__list_empty(&v->disks)) {
+        struct uvm__sim_disk *d = UVM__CONTAINER_OF(v->disks.next, struct uvm__sim_disk, link);
+        uvm__list_remove(&d->link);
+        uvm__sim_disk_add(v->system, d);
+    }
+}
+
 static int act(struct verb *v) {
     struct uvm__sim_system *s = v->system;
     int rc = 0;
@@ -50,6 +93,7 @@ static int act(struct verb *v) {
             s->on_event = v->params.on_event;
             s->arg = v->params.arg;
             uvm__ready_init(&s->tell, tell);
+            take_document(v);
             uvm__list_append(&s->verbs, &v->link);
         }
         return rc;
@@ -79,6 +123,8 @@ static int act(struct verb *v) {
         s->state = UVM__SIM_RUNNING;
         uvm__ready_push(s->host->base.engine, &s->tell);
         break;
+    case UVM__SIM_MODIFY_ADD: /* modify.c */
+    case UVM__SIM_MODIFY_REMOVE:
     case UVM__SIM_POINT_MAX:
         UVM_ASSERT(false);
     }
@@ -164,15 +210,22 @@ static int verb_init(uvm_op *op, void *state, const void *params) {
     struct verb *v = state;
     const struct verb_params *p = params;
     v->op = op;
+    v->engine = uvm__op_engine(op);
     v->host = p->host;
     v->system = p->system;
     v->point = p->point;
     uvm__deadline_init(&v->timer, on_time);
     uvm__list_init(&v->link);
+    uvm__list_init(&v->disks);
     if (p->create != NULL) {
         v->params = *p->create;
         (void)snprintf(v->id, sizeof v->id, "%s", p->create->id);
         (void)snprintf(v->name, sizeof v->name, "%s", p->create->name);
+        int rc = read_document(v, uvm__op_engine(op), p->create);
+        if (rc < 0) {
+            free_disks(v, uvm__op_engine(op));
+        }
+        return rc;
     } else {
         (void)snprintf(v->name, sizeof v->name, "%s", p->system->name);
     }
@@ -189,6 +242,10 @@ static void verb_run(uvm_op *op, void *state) {
             return;
         }
         uvm__list_append(&v->system->verbs, &v->link);
+    }
+    if (v->wrong < 0) {
+        uvm__step_done(op, uvm__fail_error(e, v->wrong, &v->why));
+        return;
     }
     v->fault = uvm__sim_next_fault(v->host, v->point);
     uvm__deadline_set(e, &v->timer, uvm__now_ms(e) + v->host->params.act_ms);
@@ -216,7 +273,9 @@ static void create_undo(uvm_op *op, void *state) {
 }
 
 static void create_deinit(void *state) {
-    destroy(state); /* a result that nobody took */
+    struct verb *v = state;
+    destroy(v);               /* a result that nobody took */
+    free_disks(v, v->engine); /* the host may be gone */
 }
 
 static const struct uvm__step create_steps[] = {
@@ -346,6 +405,14 @@ static void tell(struct uvm__ready *r) {
                                     .detail = ""};
         s->on_event(&s->base, &ev, s->arg);
     }
+    while (!uvm__list_empty(&s->news)) {
+        struct uvm__sim_news *n = UVM__CONTAINER_OF(s->news.next, struct uvm__sim_news, link);
+        struct uvm__hcs_event ev = {
+            .kind = UVM__HCS_EVENT_RELEASED, .detail = "", .resource = n->resource};
+        uvm__list_remove(&n->link);
+        s->on_event(&s->base, &ev, s->arg);
+        uvm__free(s->host->base.engine, n);
+    }
     if (s->state == UVM__SIM_ENDED && !s->exit_told && !s->closing) {
         s->exit_told = true;
         struct uvm__hcs_event ev = {
@@ -359,6 +426,7 @@ static void sim_close(struct uvm__hcs_system *s, void (*on_closed)(void *arg), v
     UVM_ASSERT(!sim->closing);
     uvm__sim_system_end(sim, UVM__HCS_EXIT_TERMINATED, "closed");
     uvm__sim_verbs_fail(sim);
+    uvm__sim_modifies_fail(sim);
     sim->closing = true;
     sim->on_closed = on_closed;
     sim->closed_arg = arg;
@@ -406,6 +474,7 @@ const struct uvm__hcs_ops uvm__sim_ops = {
     .pause = sim_pause,
     .resume = sim_resume,
     .capacity = sim_capacity,
+    .modify = uvm__sim_modify,
     .properties = sim_properties,
     .close = sim_close,
     .close_service = sim_close_service,

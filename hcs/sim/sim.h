@@ -14,7 +14,9 @@ struct uvm__sim_host;
 
 #define UVM__SIM_POINT_MAP(X)                                                                      \
     X(CREATE, "create")                                                                            \
-    X(START, "start") X(TERMINATE, "terminate") X(PAUSE, "pause") X(RESUME, "resume")
+    X(START, "start")                                                                              \
+    X(TERMINATE, "terminate")                                                                      \
+    X(PAUSE, "pause") X(RESUME, "resume") X(MODIFY_ADD, "add") X(MODIFY_REMOVE, "remove")
 enum uvm__sim_point {
 #define UVM__X(name, text) UVM__SIM_##name,
     UVM__SIM_POINT_MAP(UVM__X)
@@ -47,6 +49,9 @@ struct uvm__sim_params {
     void (*on_start)(struct uvm__hcs_system *s, struct uvm__hvsock *guest, void *arg);
     /* The guest is gone; its streams were reset. Once per on_start. */
     void (*on_stop)(struct uvm__hcs_system *s, void *arg);
+    /* A disk has gone from under a guest that runs. May be NULL. */
+    void (*on_disk_removed)(struct uvm__hcs_system *s, unsigned controller, uint64_t lun,
+                            void *arg);
     void *arg;
 };
 
@@ -69,6 +74,8 @@ bool uvm__sim_fault_met(const struct uvm__sim_host *h, enum uvm__sim_point point
 struct uvm__sim_ledger {
     uint32_t systems, systems_peak, running;
     uint64_t created, started, ended;
+    uint32_t disks; /* attached now, in all systems */
+    uint64_t disks_added;
 };
 struct uvm__sim_ledger uvm__sim_ledger(const struct uvm__sim_host *h);
 
@@ -77,6 +84,9 @@ struct uvm__hcs_system *uvm__sim_newest(struct uvm__sim_host *h);
 
 /* Where the host offers devices to this guest; NULL: the system has ended. */
 struct uvm__vmbus *uvm__sim_vmbus(struct uvm__hcs_system *s);
+/* Whether a disk is in the slot; its path (until it is removed) and access. */
+bool uvm__sim_disk_at(struct uvm__hcs_system *s, unsigned controller, uint64_t lun,
+                      const char **ret_path, bool *ret_read_only);
 
 /* The guest's side of the story. */
 void uvm__sim_console(struct uvm__hcs_system *s, const char *text);

@@ -5,6 +5,7 @@
 #include "async/buf.h"
 #include "async/engine.h"
 #include "async/list.h"
+#include "hcs/modify_doc.h"
 #include "hcs/sim/sim.h"
 
 struct uvm__sim_host {
@@ -25,6 +26,20 @@ struct uvm__sim_host {
 
 enum uvm__sim_state { UVM__SIM_CREATED, UVM__SIM_RUNNING, UVM__SIM_PAUSED, UVM__SIM_ENDED };
 
+struct uvm__sim_disk {
+    struct uvm__list link;
+    unsigned controller;
+    uint64_t lun;
+    bool read_only;
+    char path[];
+};
+
+/* A RELEASED that is to be told. */
+struct uvm__sim_news {
+    struct uvm__list link;
+    char resource[UVM__MODIFY_PATH_BYTES];
+};
+
 struct uvm__sim_system {
     struct uvm__hcs_system base;
     struct uvm__sim_host *host;
@@ -41,9 +56,13 @@ struct uvm__sim_system {
     enum uvm__hcs_exit exit;
     char detail[128];
     char properties[256];
-    struct uvm__buf console; /* not yet told */
-    struct uvm__list verbs;  /* struct verb.link: calls that have not ended */
-    struct uvm__ready tell;  /* events, and the close */
+    struct uvm__buf console;   /* not yet told */
+    struct uvm__list verbs;    /* struct verb.link: calls that have not ended */
+    unsigned controllers;      /* SCSI: a bit each, from the document */
+    struct uvm__list disks;    /* struct uvm__sim_disk.link */
+    struct uvm__list modifies; /* struct modify.link (modify.c) */
+    struct uvm__list news;     /* struct uvm__sim_news.link */
+    struct uvm__ready tell;    /* events, and the close */
     void (*on_event)(struct uvm__hcs_system *s, const struct uvm__hcs_event *ev, void *arg);
     void *arg;
     bool closing;
@@ -58,6 +77,17 @@ void uvm__sim_system_free(struct uvm__sim_system *s);
 void uvm__sim_system_run(struct uvm__sim_system *s);
 void uvm__sim_system_end(struct uvm__sim_system *s, enum uvm__hcs_exit exit, const char *detail);
 enum uvm__sim_fault uvm__sim_next_fault(struct uvm__sim_host *h, enum uvm__sim_point point);
+
+/* modify.c */
+int uvm__sim_modify(struct uvm__hcs_system *s, const struct uvm__hcs_modify_params *params,
+                    uvm_scope *scope, uvm_done_fn on_done, void *arg, uvm_op **ret_op);
+void uvm__sim_modifies_fail(struct uvm__sim_system *s);
+/* NULL: no memory. */
+struct uvm__sim_disk *uvm__sim_disk_new(uvm_engine *e, unsigned controller,
+                                        const struct uvm__doc_scsi_attachment *a);
+void uvm__sim_disk_add(struct uvm__sim_system *s, struct uvm__sim_disk *take_d);
+void uvm__sim_disks_free(struct uvm__sim_system *s);
+unsigned uvm__sim_controller_of(const char *guid); /* UVM__DOC_SCSI_CONTROLLERS_MAX: none of ours */
 
 /* service.c */
 extern const struct uvm__hcs_ops uvm__sim_ops;

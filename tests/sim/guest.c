@@ -504,6 +504,7 @@ struct guest *guest_new(uvm_engine *e, struct uvm__hcs_system *s, struct uvm__hv
     uvm__list_init(&g->dials);
     uvm__list_init(&g->procs);
     uvm__list_init(&g->held);
+    uvm__list_init(&g->mounts);
     seen->guests++;
     uvm__sim_console(s, "Linux version 6.1.0 (simulated)\n");
     if (guest_reach(g, GUEST_AT_KERNEL) && !is(g, GUEST_NEVER_DIALS)) {
@@ -521,6 +522,7 @@ void guest_stop(struct guest *g) {
     uvm__server_close(g->server);
     g->server = NULL;
     guest_proc_stop_all(g);
+    guest_disk_stop_all(g);
     guest_drop(g, &g->entropy);
     guest_drop(g, &g->log);
     guest_drop(g, &g->bridge);

@@ -47,7 +47,8 @@ enum guest_conduct {
     X(RUNNING, "a while after negotiation")                                                        \
     X(EXEC, "a request to execute")                                                                \
     X(EXECUTED, "the start of a process")                                                          \
-    X(SIGNALED, "a request to signal")
+    X(SIGNALED, "a request to signal")                                                             \
+    X(MODIFY, "a request about a disk")
 enum guest_stage {
 #define SIM_X(name, text) GUEST_AT_##name,
     GUEST_STAGE_MAP(SIM_X)
@@ -89,6 +90,7 @@ struct guest_script {
     bool plain_agent;              /* grants no process control, as the reference */
     bool ignores_shutdown;         /* hears it and goes on */
     bool refuses_shutdown;         /* answers it with an error */
+    uint32_t refuse_mounts, refuse_unmounts, refuse_ejects; /* so many of the next ones */
 };
 
 /* What the guests of one world did; the ledger of what the engine must not have lost. */
@@ -104,6 +106,9 @@ struct guest_seen {
     uint32_t processes_killed;    /* by a signal of the host */
     uint32_t waits, shutdowns, beats;
     uint32_t offers_opened, offers_closed;
+    uint32_t mounts;                     /* alive now, of all guests */
+    uint64_t mounted, unmounted, ejects; /* ever */
+    uint32_t yanked; /* disks that went without the guest having let go of them */
     bool ended_as_told;
 };
 
@@ -114,4 +119,15 @@ struct guest *guest_new(uvm_engine *e, struct uvm__hcs_system *s, struct uvm__hv
                         struct guest_script *script, struct guest_seen *seen);
 /* The machine is gone; the guest frees itself. */
 void guest_stop(struct guest *g);
+/* A disk went from under it. */
+void guest_disk_removed(struct guest *g, unsigned controller, uint64_t lun);
+/* What is mounted (or linked) there; false: nothing. */
+struct guest_mount {
+    unsigned controller;
+    uint64_t lun, partition;
+    bool read_only, block_dev, encrypted, ensure_filesystem;
+    char filesystem[32], options[64]; /* joined by commas */
+};
+bool guest_mount_at(const struct guest *g, const char *path, struct guest_mount *ret);
+uint32_t guest_mounts(const struct guest *g);
 struct uvm__hcs_system *guest_system(const struct guest *g);

@@ -35,10 +35,30 @@ struct guest {
     uint32_t strays;
 
     uint32_t last_pid;
-    struct uvm__list dials; /* struct guest_dial.link */
-    struct uvm__list procs; /* struct proc.link */
-    struct uvm__list held;  /* struct held.link */
+    struct uvm__list dials;  /* struct guest_dial.link */
+    struct uvm__list procs;  /* struct proc.link */
+    struct uvm__list mounts; /* struct mount.link */
+    uint64_t ejected[4];     /* SCSI: a bit per LUN that it has let go of */
+    struct uvm__list held;   /* struct guest_held.link */
 };
+
+/* A request that is answered later. */
+struct guest_held {
+    struct uvm__list link;
+    struct guest *g;
+    struct uvm__server_request *r;
+    uint32_t pid;                 /* of a wait */
+    struct uvm__deadline timeout; /* of a wait; or of an answer that takes its time */
+    void (*answer)(struct guest_held *h);
+};
+struct guest_held *guest_hold(struct guest *g, struct uvm__server_request *r,
+                              void (*answer)(struct guest_held *h));
+void guest_free_held(struct guest_held *h);
+uint64_t guest_soon(const struct guest *g); /* when the next step of the script is due */
+
+/* guest_disk.c */
+void guest_handle_modify(struct uvm__server *s, struct uvm__server_request *r, void *arg);
+void guest_disk_stop_all(struct guest *g);
 
 /* False: the guest ends here; the caller returns at once. */
 bool guest_reach(struct guest *g, enum guest_stage stage);

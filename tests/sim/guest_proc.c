@@ -41,17 +41,7 @@ struct proc {
     size_t have;
 };
 
-/* A request that is answered later. */
-struct held {
-    struct uvm__list link;
-    struct guest *g;
-    struct uvm__server_request *r;
-    uint32_t pid;                 /* of a wait */
-    struct uvm__deadline timeout; /* of a wait; or of an answer that takes its time */
-    void (*answer)(struct held *h);
-};
-
-static uint64_t soon(const struct guest *g) {
+uint64_t guest_soon(const struct guest *g) {
     return uvm__now_ms(g->engine) + g->script->step_ms;
 }
 
@@ -86,7 +76,7 @@ static void forget(struct proc *p) {
     free(p);
 }
 
-static void free_held(struct held *h) {
+void guest_free_held(struct guest_held *h) {
     uvm__deadline_clear(h->g->engine, &h->timeout);
     uvm__list_remove(&h->link);
     free(h);
@@ -106,10 +96,10 @@ static void ended(struct proc *p, uint32_t code, int signal) {
     bool waited = false;
     struct uvm__list *it, *tmp;
     UVM__LIST_FOREACH_SAFE(it, tmp, &g->held) {
-        struct held *h = UVM__CONTAINER_OF(it, struct held, link);
+        struct guest_held *h = UVM__CONTAINER_OF(it, struct guest_held, link);
         if (h->pid == p->pid) {
             uvm__server_reply_exit(h->r, &p->exit);
-            free_held(h);
+            guest_free_held(h);
             waited = true;
         }
     }
@@ -322,7 +312,7 @@ static void dial_next(struct proc *p) {
             return;
         }
     }
-    uvm__deadline_set(p->g->engine, &p->tick, soon(p->g));
+    uvm__deadline_set(p->g->engine, &p->tick, guest_soon(p->g));
 }
 
 static void read_program(struct proc *p, const struct uvm__msg_process *m) {
@@ -375,15 +365,15 @@ static void handle_execute(struct uvm__server *s, struct uvm__server_request *r,
 /* ---- the other requests ------------------------------------------------------------------- */
 
 static void on_timeout(struct uvm__deadline *d) {
-    struct held *h = UVM__CONTAINER_OF(d, struct held, timeout);
+    struct guest_held *h = UVM__CONTAINER_OF(d, struct guest_held, timeout);
     if (!h->g->frozen) {
         h->answer(h);
     }
 }
 
-static struct held *hold(struct guest *g, struct uvm__server_request *r,
-                         void (*answer)(struct held *h)) {
-    struct held *h = calloc(1, sizeof *h);
+struct guest_held *guest_hold(struct guest *g, struct uvm__server_request *r,
+                              void (*answer)(struct guest_held *h)) {
+    struct guest_held *h = calloc(1, sizeof *h);
     UVM_ASSERT(h != NULL);
     h->g = g;
     h->r = r;
@@ -393,9 +383,9 @@ static struct held *hold(struct guest *g, struct uvm__server_request *r,
     return h;
 }
 
-static void wait_timed_out(struct held *h) {
+static void wait_timed_out(struct guest_held *h) {
     uvm__server_reply_hresult(h->r, UVM__HR_TIMEOUT);
-    free_held(h);
+    guest_free_held(h);
 }
 
 static void handle_wait(struct uvm__server *s, struct uvm__server_request *r, void *arg) {
@@ -413,14 +403,14 @@ static void handle_wait(struct uvm__server *s, struct uvm__server_request *r, vo
         forget(p);
         return;
     }
-    struct held *h = hold(g, r, wait_timed_out);
+    struct guest_held *h = guest_hold(g, r, wait_timed_out);
     h->pid = body->pid;
     if (body->timeout_ms != UVM__WAIT_INFINITE) {
         uvm__deadline_set(g->engine, &h->timeout, uvm__now_ms(g->engine) + body->timeout_ms);
     }
 }
 
-static void signal_now(struct held *h) {
+static void signal_now(struct guest_held *h) {
     const struct uvm__msg_signal *body = &uvm__server_request_body(h->r)->signal;
     struct proc *p = find(h->g, body->pid);
     int signo = body->signal == 0 ? SIGKILL : body->signal;
@@ -435,15 +425,15 @@ static void signal_now(struct held *h) {
             ended(p, 0, signo);
         }
     }
-    free_held(h);
+    guest_free_held(h);
 }
 
 static void handle_signal(struct uvm__server *s, struct uvm__server_request *r, void *arg) {
     struct guest *g = arg;
     (void)s;
-    struct held *h = hold(g, r, signal_now);
+    struct guest_held *h = guest_hold(g, r, signal_now);
     if (guest_reach(g, GUEST_AT_SIGNALED)) {
-        uvm__deadline_set(g->engine, &h->timeout, soon(g));
+        uvm__deadline_set(g->engine, &h->timeout, guest_soon(g));
     }
 }
 
@@ -458,7 +448,7 @@ static void handle_resize(struct uvm__server *s, struct uvm__server_request *r, 
 }
 
 /* Without an answer, as the reference; the request goes with the machine. */
-static void power_off(struct held *h) {
+static void power_off(struct guest_held *h) {
     guest_power_off(h->g);
 }
 
@@ -474,13 +464,13 @@ static void handle_shutdown(struct uvm__server *s, struct uvm__server_request *r
         uvm__server_reply(r);
         return;
     }
-    struct held *h = hold(g, r, power_off);
-    uvm__deadline_set(g->engine, &h->timeout, soon(g));
+    struct guest_held *h = guest_hold(g, r, power_off);
+    uvm__deadline_set(g->engine, &h->timeout, guest_soon(g));
 }
 
-static void answer_properties(struct held *h) {
+static void answer_properties(struct guest_held *h) {
     reply_failure(h->r, UVM__HR_FAIL, "not of the utility VM");
-    free_held(h);
+    guest_free_held(h);
 }
 
 /* The engine asks for nothing of this but its heartbeats. */
@@ -489,7 +479,7 @@ static void handle_properties(struct uvm__server *s, struct uvm__server_request 
     (void)s;
     uint32_t n = g->seen->beats++;
     uint32_t ms = n < GUEST_BEATS ? g->script->beat_ms[n] : 0;
-    struct held *h = hold(g, r, answer_properties);
+    struct guest_held *h = guest_hold(g, r, answer_properties);
     if (!g->frozen && ms != GUEST_BEAT_LOST) {
         uvm__deadline_set(g->engine, &h->timeout, uvm__now_ms(g->engine) + ms);
     }
@@ -513,14 +503,15 @@ void guest_proc_handlers(struct uvm__server_params *p) {
     p->handlers[UVM__MSG_SHUTDOWN_FORCED] = handle_shutdown;
     p->handlers[UVM__MSG_GET_PROPERTIES] = handle_properties;
     p->handlers[UVM__MSG_DUMP_STACKS] = handle_stacks;
+    p->handlers[UVM__MSG_MODIFY_SETTINGS] = guest_handle_modify;
 }
 
 void guest_proc_stop_all(struct guest *g) {
     struct uvm__list *it, *tmp;
     UVM__LIST_FOREACH_SAFE(it, tmp, &g->held) {
-        struct held *h = UVM__CONTAINER_OF(it, struct held, link);
+        struct guest_held *h = UVM__CONTAINER_OF(it, struct guest_held, link);
         uvm__server_reply(h->r); /* nobody hears it */
-        free_held(h);
+        guest_free_held(h);
     }
     UVM__LIST_FOREACH_SAFE(it, tmp, &g->procs) {
         struct proc *p = UVM__CONTAINER_OF(it, struct proc, link);

@@ -162,6 +162,16 @@ static void on_stop(struct uvm__hcs_system *s, void *arg) {
     UVM_ASSERT(false); /* a guest that was never there */
 }
 
+static void on_disk_removed(struct uvm__hcs_system *s, unsigned controller, uint64_t lun,
+                            void *arg) {
+    struct world *w = arg;
+    for (uint32_t i = 0; i < w->guests_count; i++) {
+        if (guest_system(w->guests[i].guest) == s) {
+            guest_disk_removed(w->guests[i].guest, controller, lun);
+        }
+    }
+}
+
 void world_script(struct world *w, const struct guest_script *script) {
     w->script = script == NULL ? (struct guest_script){0} : *script;
     w->script.wired = w->wired;
@@ -341,6 +351,8 @@ void world_expect_empty(struct world *w) {
     EXPECT_EQ(w, w->seen.guests, 0);
     EXPECT_EQ(w, w->seen.streams, 0);
     EXPECT_EQ(w, w->seen.processes, 0);
+    EXPECT_EQ(w, l.disks, 0);
+    EXPECT_EQ(w, w->seen.mounts, 0);
 }
 
 void world_expect_error(struct world *w, const struct world_call *c, const char *name) {
@@ -376,6 +388,7 @@ void world_open_at(struct world *w, const struct world_pace *pace) {
                                         .window_bytes = pace->window_bytes,
                                         .on_start = on_start,
                                         .on_stop = on_stop,
+                                        .on_disk_removed = on_disk_removed,
                                         .arg = w};
     assert_int_equal(uvm__sim_host_new(w->e, &sim, &w->host), 0);
     w->service = uvm__sim_service(w->host);

@@ -17,6 +17,11 @@
 
 enum { ACT_MS = 2, ANSWER_MS = 3, DONE_MS = ACT_MS + ANSWER_MS, LATE_MS = 3 * UVM__UNDO_MS };
 
+#define DOCUMENT                                                                                   \
+    "{\"Owner\":\"t\",\"SchemaVersion\":{\"Major\":2,\"Minor\":1},\"VirtualMachine\":{"            \
+    "\"Chipset\":{\"LinuxKernelDirect\":{\"KernelFilePath\":\"/k\",\"InitRdPath\":\"/i\"}},"       \
+    "\"ComputeTopology\":{\"Memory\":{\"SizeInMB\":64},\"Processor\":{\"Count\":1}}}}"
+
 struct call {
     struct world *w;
     uvm_op *op;
@@ -143,8 +148,8 @@ static inline void on_done(uvm_op *op, const uvm_error *err, void *arg) {
 static inline int start_create(struct world *w) {
     const struct uvm__hcs_create_params p = {.id = "11111111-2222-3333-4444-555555555555",
                                              .name = "a",
-                                             .document = "{}",
-                                             .document_bytes = 2,
+                                             .document = DOCUMENT,
+                                             .document_bytes = sizeof DOCUMENT - 1,
                                              .on_event = on_event,
                                              .arg = w};
     w->create = (struct call){.w = w};

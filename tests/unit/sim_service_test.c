@@ -49,7 +49,7 @@ static void verbs_know_the_state(void **unused) {
     };
     static const enum uvm__sim_point into[] = {UVM__SIM_START, UVM__SIM_PAUSE, UVM__SIM_TERMINATE};
     for (unsigned state = 0; state < 4; state++) {
-        for (unsigned p = UVM__SIM_START; p < UVM__SIM_POINT_MAX; p++) {
+        for (unsigned p = UVM__SIM_START; p <= UVM__SIM_RESUME; p++) {
             struct world w;
             open_world(&w);
             created(&w);
@@ -276,8 +276,8 @@ static void works_on_a_real_loop(void **unused) {
     w.hcs = uvm__sim_service(w.h);
     const struct uvm__hcs_create_params p = {.id = "1",
                                              .name = "a",
-                                             .document = "{}",
-                                             .document_bytes = 2,
+                                             .document = DOCUMENT,
+                                             .document_bytes = sizeof DOCUMENT - 1,
                                              .on_event = on_event,
                                              .arg = &w};
     assert_int_equal(uvm__hcs_create(w.hcs, &p, NULL, real_created, &w, NULL), 0);

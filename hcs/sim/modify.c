@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: MIT
+ * modify.c — changing a modelled system: disks in SCSI slots, with the faults of both directions.
+ *
+ * Add acts after act_ms and answers after answer_ms more; a cancel before it acted ends it, one after it
+ * waits for the answer and takes the disk back. Where the host stays mute nobody can know, so the op ends
+ * with UNDO when its time is over; a late act or answer is then taken back, and RELEASED says so. Remove
+ * only goes forward: LATE acts after every deadline, and RELEASED says it where the op had been given up.
+ * What an act needs (the disk, what is to be told) is allocated with the op: a host does not fail halfway.
+ */
+#include "async/check.h"
+#include "async/cleanup.h"
+#include "async/limits.h"
+#include "hcs/sim/sim_int.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+struct modify {
+    uvm_engine *engine;
+    struct uvm__sim_system *system;
+    enum uvm__sim_fault fault;
+    uvm_op *op;
+    struct uvm__deadline timer;
+    struct uvm__list link; /* uvm__sim_system.modifies, while a step or an undo is under way */
+    bool acted, undoing;
+    struct uvm__sim_disk *disk; /* of an add, until it acts */
+    struct uvm__sim_news *news; /* until it is told */
+    struct uvm__modify request;
+    int wrong; /* what the request got wrong, and why */
+    struct uvm__fail why;
+    unsigned controller;
+};
+
+/* ---- disks -------------------------------------------------------------------------------- */
+
+static struct uvm__sim_disk *find(struct uvm__sim_system *s, unsigned controller, uint64_t lun) {
+    struct uvm__list *it;
+    UVM__LIST_FOREACH(it, &s->disks) {
+        struct uvm__sim_disk *d = UVM__CONTAINER_OF(it, struct uvm__sim_disk, link);
+        if (d->controller == controller && d->lun == lun) {
+            return d;
+        }
+    }
+    return NULL;
+}
+
+bool uvm__sim_disk_at(struct uvm__hcs_system *s, unsigned controller, uint64_t lun,
+                      const char **ret_path, bool *ret_read_only) {
+    struct uvm__sim_system *sim = UVM__CONTAINER_OF(s, struct uvm__sim_system, base);
+    const struct uvm__sim_disk *d = find(sim, controller, lun);
+    if (d != NULL && ret_path != NULL) {
+        *ret_path = d->path;
+        *ret_read_only = d->read_only;
+    }
+    return d != NULL;
+}
+
+struct uvm__sim_disk *uvm__sim_disk_new(uvm_engine *e, unsigned controller,
+                                        const struct uvm__doc_scsi_attachment *a) {
+    size_t bytes = strlen(a->path) + 1;
+    struct uvm__sim_disk *d = uvm__zalloc(e, sizeof *d + bytes);
+    if (d != NULL) {
+        d->controller = controller;
+        d->lun = a->lun;
+        d->read_only = a->read_only;
+        memcpy(d->path, a->path, bytes);
+        uvm__list_init(&d->link);
+    }
+    return d;
+}
+
+void uvm__sim_disk_add(struct uvm__sim_system *s, struct uvm__sim_disk *take_d) {
+    uvm__list_append(&s->disks, &take_d->link);
+    s->host->ledger.disks++;
+    s->host->ledger.disks_added++;
+}
+
+static void disk_free(struct uvm__sim_system *s, struct uvm__sim_disk *d) {
+    UVM_ASSERT(s->host->ledger.disks > 0);
+    s->host->ledger.disks--;
+    uvm__list_remove(&d->link);
+    uvm__free(s->host->base.engine, d);
+}
+
+static void disk_remove(struct uvm__sim_system *s, struct uvm__sim_disk *d) {
+    unsigned controller = d->controller;
+    uint64_t lun = d->lun;
+    disk_free(s, d);
+    if (s->guest_runs && s->host->params.on_disk_removed != NULL) {
+        s->host->params.on_disk_removed(&s->base, controller, lun, s->host->params.arg);
+    }
+}
+
+void uvm__sim_disks_free(struct uvm__sim_system *s) {
+    while (!uvm__list_empty(&s->disks)) {
+        disk_free(s, UVM__CONTAINER_OF(s->disks.next, struct uvm__sim_disk, link));
+    }
+}
+
+unsigned uvm__sim_controller_of(const char *guid) {
+    unsigned n = 0;
+    while (n < UVM__DOC_SCSI_CONTROLLERS_MAX &&
+           strcasecmp(guid, uvm__doc_scsi_controller_guids[n]) != 0) {
+        n++;
+    }
+    return n;
+}
+
+/* ---- ends --------------------------------------------------------------------------------- */
+
+static void end(struct modify *m, uvm_error *take_err) {
+    uvm__deadline_clear(m->system->host->base.engine, &m->timer);
+    uvm__list_remove(&m->link);
+    if (m->undoing) {
+        uvm_error_unref(take_err);
+        uvm__undo_done(m->op, NULL);
+    } else {
+        uvm__step_done(m->op, take_err);
+    }
+}
+
+static uvm_error *error(struct modify *m, enum uvm_error_code code, const char *what) {
+    return uvm__error(m->system->host->base.engine, code, 0, "%s: modify %s:%" PRIu64 ": %s",
+                      m->system->name, m->request.guid, m->request.number, what);
+}
+
+/* Whoever gave up on it hears that it is free after all. */
+static void tell_released(struct modify *m) {
+    struct uvm__sim_news *n = UVM_TAKE_PTR(m->news);
+    struct uvm__fail f;
+    UVM_ASSERT(n != NULL);
+    int rc = uvm__modify_path(&m->request, n->resource, &f);
+    UVM_ASSERT(rc == 0);
+    uvm__list_append(&m->system->news, &n->link);
+    uvm__ready_push(m->system->host->base.engine, &m->system->tell);
+}
+
+void uvm__sim_modifies_fail(struct uvm__sim_system *s) {
+    while (!uvm__list_empty(&s->modifies)) {
+        struct modify *m = UVM__CONTAINER_OF(s->modifies.next, struct modify, link);
+        end(m, error(m, UVM_E_EXITED, s->detail));
+    }
+}
+
+/* ---- acting ------------------------------------------------------------------------------- */
+
+static bool is_add(const struct modify *m) {
+    return m->request.verb == UVM__MODIFY_ADD;
+}
+
+/* What a real host would find wrong; NULL: nothing. */
+static uvm_error *refusal(struct modify *m) {
+    struct uvm__sim_system *s = m->system;
+    const struct uvm__sim_disk *there = find(s, m->controller, m->request.number);
+    if (m->controller >= UVM__DOC_SCSI_CONTROLLERS_MAX ||
+        (s->controllers & (1u << m->controller)) == 0) {
+        return error(m, UVM_E_INVAL, "no such controller");
+    }
+    if (!is_add(m)) {
+        return there == NULL ? error(m, UVM_E_NOTFOUND, "nothing is there") : NULL;
+    }
+    if (there != NULL) {
+        return error(m, UVM_E_EXISTS, "the slot is taken");
+    }
+    const struct uvm__list *it;
+    UVM__LIST_FOREACH(it, &s->disks) {
+        const struct uvm__sim_disk *d = UVM__CONTAINER_OF(it, struct uvm__sim_disk, link);
+        bool writer = !d->read_only || !m->request.settings.scsi.read_only;
+        if (writer && strcmp(d->path, m->request.settings.scsi.path) == 0) {
+            return error(m, UVM_E_PEER, "the file is locked by another slot");
+        }
+    }
+    return NULL;
+}
+
+static void answer(struct modify *m) {
+    if (m->fault == UVM__SIM_DIE_DONE) {
+        uvm__sim_system_end(m->system, UVM__HCS_EXIT_VMM_DIED, "killed by SIGKILL");
+    } else {
+        if (!is_add(m) && uvm__op_resolved(m->op)) {
+            tell_released(m);
+        }
+        end(m, NULL);
+    }
+}
+
+static void act(struct modify *m) {
+    struct uvm__sim_host *host = m->system->host;
+    uvm_error *err = refusal(m);
+    if (err != NULL) {
+        end(m, err);
+        return;
+    }
+    m->acted = true;
+    if (is_add(m)) {
+        uvm__step_armed(m->op);
+        uvm__sim_disk_add(m->system, UVM_TAKE_PTR(m->disk));
+    } else {
+        disk_remove(m->system, find(m->system, m->controller, m->request.number));
+    }
+    if (m->fault == UVM__SIM_MUTE_DONE) {
+        return;
+    }
+    bool late = m->fault == UVM__SIM_LATE && is_add(m);
+    uint64_t wait = late ? 3u * UVM__UNDO_MS : host->params.answer_ms;
+    uvm__deadline_set(host->base.engine, &m->timer, uvm__now_ms(host->base.engine) + wait);
+}
+
+static void take_back(struct modify *m) {
+    struct uvm__sim_disk *d = find(m->system, m->controller, m->request.number);
+    if (d != NULL) {
+        disk_free(m->system, d); /* the guest had no time to use it */
+    }
+    if (uvm__op_resolved(m->op)) {
+        tell_released(m);
+    }
+    end(m, NULL);
+}
+
+static void on_time(struct uvm__deadline *t) {
+    struct modify *m = UVM__CONTAINER_OF(t, struct modify, timer);
+    if (m->undoing) {
+        take_back(m);
+    } else if (m->acted) {
+        answer(m);
+    } else if (m->fault == UVM__SIM_REFUSE) {
+        end(m, error(m, UVM_E_PEER, "refused by the host"));
+    } else if (m->fault == UVM__SIM_DIE_IDLE) {
+        uvm__sim_system_end(m->system, UVM__HCS_EXIT_VMM_DIED, "killed by SIGKILL");
+    } else if (m->fault != UVM__SIM_MUTE_IDLE) {
+        act(m);
+    }
+}
+
+/* ---- the saga ----------------------------------------------------------------------------- */
+
+static void begin(struct modify *m) {
+    uvm_engine *e = m->system->host->base.engine;
+    uint64_t wait = m->system->host->params.act_ms;
+    uvm__list_append(&m->system->modifies, &m->link);
+    if (!m->undoing && !is_add(m) && m->fault == UVM__SIM_LATE) {
+        wait = 3u * UVM__UNDO_MS;
+    }
+    uvm__deadline_set(e, &m->timer, uvm__now_ms(e) + wait);
+}
+
+static void run(uvm_op *op, void *state) {
+    struct modify *m = state;
+    struct uvm__sim_system *s = m->system;
+    if (m->wrong < 0) {
+        uvm__step_done(op, uvm__fail_error(s->host->base.engine, m->wrong, &m->why));
+        return;
+    }
+    if (s->state == UVM__SIM_ENDED) {
+        uvm__step_done(op, error(m, UVM_E_EXITED, s->detail));
+        return;
+    }
+    m->fault =
+        uvm__sim_next_fault(s->host, is_add(m) ? UVM__SIM_MODIFY_ADD : UVM__SIM_MODIFY_REMOVE);
+    begin(m);
+}
+
+static void add_cancel(uvm_op *op, void *state) {
+    struct modify *m = state;
+    (void)op;
+    if (!m->acted && m->fault != UVM__SIM_MUTE_IDLE && m->fault != UVM__SIM_LATE) {
+        end(m, error(m, UVM_E_CANCELED, "canceled"));
+    }
+}
+
+static void add_undo(uvm_op *op, void *state) {
+    struct modify *m = state;
+    m->undoing = true;
+    if (m->system->state == UVM__SIM_ENDED) {
+        uvm__undo_done(op, NULL);
+        return;
+    }
+    begin(m);
+}
+
+struct params {
+    struct uvm__sim_system *system;
+    struct uvm__modify *request;
+    int wrong;
+    const struct uvm__fail *why;
+};
+
+static int init(uvm_op *op, void *state, const void *params) {
+    struct modify *m = state;
+    const struct params *p = params;
+    uvm_engine *e = uvm__op_engine(op);
+    m->op = op;
+    m->engine = e;
+    m->system = p->system;
+    m->request = *p->request;
+    m->wrong = p->wrong;
+    m->why = *p->why;
+    m->controller = uvm__sim_controller_of(m->request.guid);
+    m->news = uvm__zalloc(e, sizeof *m->news);
+    if (m->wrong == 0 && is_add(m)) {
+        m->disk = uvm__sim_disk_new(e, m->controller, &m->request.settings.scsi);
+    }
+    if (m->news == NULL || (m->wrong == 0 && is_add(m) && m->disk == NULL)) {
+        uvm__free(e, m->news);
+        uvm__free(e, m->disk);
+        return -UVM_E_NOMEM;
+    }
+    uvm__deadline_init(&m->timer, on_time);
+    uvm__list_init(&m->link);
+    return 0;
+}
+
+static void deinit(void *state) {
+    struct modify *m = state;
+    uvm__modify_deinit(&m->request);
+    uvm__free(m->engine, m->news);
+    uvm__free(m->engine, m->disk);
+}
+
+static const struct uvm__step add_steps[] = {{"modify", run, add_cancel, add_undo, false}};
+static const struct uvm__step remove_steps[] = {{"modify", run, NULL, NULL, false}};
+static const struct uvm__saga add_saga = {.name = "hcs add",
+                                          .steps = add_steps,
+                                          .steps_count = 1,
+                                          .state_bytes = sizeof(struct modify),
+                                          .init = init,
+                                          .deinit = deinit};
+static const struct uvm__saga remove_saga = {.name = "hcs remove",
+                                             .steps = remove_steps,
+                                             .steps_count = 1,
+                                             .state_bytes = sizeof(struct modify),
+                                             .init = init,
+                                             .deinit = deinit};
+
+int uvm__sim_modify(struct uvm__hcs_system *s, const struct uvm__hcs_modify_params *params,
+                    uvm_scope *scope, uvm_done_fn on_done, void *arg, uvm_op **ret_op) {
+    struct uvm__sim_system *sim = UVM__CONTAINER_OF(s, struct uvm__sim_system, base);
+    uvm_engine *e = sim->host->base.engine;
+    struct uvm__modify request = {0};
+    struct uvm__fail f = {0};
+    if (sim->state == UVM__SIM_ENDED) {
+        return -UVM_E_EXITED;
+    }
+    int rc = uvm__modify_read(e, params->request, params->request_bytes, &request, &f);
+    if (rc == -UVM_E_NOMEM) {
+        return rc;
+    }
+    const struct params p = {sim, &request, rc, &f};
+    bool remove = rc == 0 && request.verb == UVM__MODIFY_REMOVE;
+    rc = uvm__op_start(e, scope, remove ? &remove_saga : &add_saga, &p, on_done, arg, ret_op);
+    if (rc < 0) {
+        uvm__modify_deinit(&request);
+    }
+    return rc;
+}
