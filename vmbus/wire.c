@@ -69,17 +69,18 @@ static int read_offer(const cJSON *node, struct uvm__vmbus_device *ret, struct u
         rc = read_guid(uvm__json_get(UVM__JSON_STRICT, node, "instance"), "instance",
                        &ret->instance, f);
     }
-    if (rc == 0 && (location == NULL || !uvm__vmbus_location_valid(location))) {
-        rc = refuse(f, "location", "not a place on a PCI bus");
+    if (rc < 0) {
+        return rc;
     }
-    if (rc == 0 && cJSON_GetArraySize(node) != 3) {
-        rc = refuse(f, "offer", "more than class, instance and location");
+    if (location == NULL || !uvm__vmbus_location_valid(location)) {
+        return refuse(f, "location", "not a place on a PCI bus");
     }
-    if (rc == 0) {
-        ret->kind = uvm__vmbus_class_of(&kind);
-        memcpy(ret->location, location, strlen(location) + 1);
+    if (cJSON_GetArraySize(node) != 3) {
+        return refuse(f, "offer", "more than class, instance and location");
     }
-    return rc;
+    ret->kind = uvm__vmbus_class_of(&kind);
+    memcpy(ret->location, location, strlen(location) + 1);
+    return 0;
 }
 
 static int read_member(const cJSON *node, struct uvm__vmbus_line *ret, struct uvm__fail *f) {

@@ -138,12 +138,14 @@ static int answer(struct offers *o, enum uvm__vmbus_line_kind kind,
     return send(o->channel, text, bytes, MSG_NOSIGNAL) == (ssize_t)bytes ? 0 : -1;
 }
 
-/* Shows and answers what can be. A driver that is not there yet makes an event when it comes. */
+/* Shows and answers what can be. A driver that is not there yet makes an event when it comes; those that are being
+ * loaded here are waited for, since a look takes time that the agent may want. */
 static int look(struct offers *o) {
     for (size_t i = 0; i < UVM__VMBUS_DEVICES_MAX; i++) {
         struct offered *d = &o->table[i];
 
-        if (!d->used || d->answered || (d->device.kind == UVM__VMBUS_STORVSC && !o->loaded)) {
+        if (!d->used || d->answered ||
+            (d->device.kind == UVM__VMBUS_STORVSC && (!o->loaded || o->loader >= 0))) {
             continue;
         }
         bool first = !d->shown;
