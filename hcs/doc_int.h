@@ -64,7 +64,7 @@ int uvm__doc_check_number(const struct uvm__doc_field *row, uint64_t value,
  * as a whole ("document"). */
 int uvm__doc_store_open(uvm_engine *e, const char *text, size_t bytes, const char *what,
                         struct uvm__doc_store **ret, const cJSON **ret_tree, struct uvm__fail *f);
-void uvm__doc_store_free(struct uvm__doc_store *store);
+void uvm__doc_store_free(struct uvm__doc_store *store); /* accepts NULL */
 /* One object of the tree by its type, into the zeroed struct at `base`. */
 int uvm__doc_read_object(struct uvm__doc_store *store, const struct uvm__doc_type *type,
                          const cJSON *node, void *base, const struct uvm__doc_path *path,

@@ -307,6 +307,9 @@ static int read_object(struct reader *r, const struct uvm__doc_type *type, const
 }
 
 void uvm__doc_store_free(struct uvm__doc_store *store) {
+    if (store == NULL) {
+        return;
+    }
     while (store->blocks != NULL) {
         struct block *next = store->blocks->next;
         uvm__free(store->engine, store->blocks);
@@ -348,11 +351,11 @@ int uvm__doc_read_object(struct uvm__doc_store *store, const struct uvm__doc_typ
 int uvm__doc_read(uvm_engine *e, const char *text, size_t bytes, struct uvm__doc *ret,
                   struct uvm__fail *f) {
     struct uvm__doc doc = {0};
-    struct uvm__doc_store *store;
-    const cJSON *tree;
+    struct uvm__doc_store *store = NULL;
+    const cJSON *tree = NULL;
     int rc = uvm__doc_store_open(e, text, bytes, "document", &store, &tree, f);
 
-    if (rc < 0) {
+    if (tree == NULL) { /* rc says why */
         return rc;
     }
     rc = uvm__doc_read_object(store, &uvm__doc_root, tree, &doc, NULL, f);

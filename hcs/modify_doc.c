@@ -207,7 +207,7 @@ static int read_settings(const cJSON *tree, struct uvm__modify *m, struct uvm__f
 }
 
 static int read_tree(const cJSON *tree, struct uvm__modify *m, struct uvm__fail *f) {
-    const char *path = NULL, *verb = NULL;
+    const char *path = "", *verb = "";
     int rc = check_keys(tree, f);
 
     rc = rc < 0 ? rc : read_text(tree, &resource_path, &path, f);
@@ -224,10 +224,10 @@ static int read_tree(const cJSON *tree, struct uvm__modify *m, struct uvm__fail 
 int uvm__modify_read(uvm_engine *e, const char *text, size_t bytes, struct uvm__modify *ret,
                      struct uvm__fail *f) {
     struct uvm__modify m = {.has_settings = false};
-    const cJSON *tree;
+    const cJSON *tree = NULL;
     int rc = uvm__doc_store_open(e, text, bytes, "request", &m.store, &tree, f);
 
-    if (rc < 0) {
+    if (tree == NULL) { /* rc says why */
         return rc;
     }
     rc = read_tree(tree, &m, f);
