@@ -66,6 +66,16 @@ static void until(const bool *done) {
     }
 }
 
+/* How the VM ended is remembered; where the socket was nothing else is left. */
+static void forget_end(void) {
+    struct uvm__fail f;
+    int state = -1;
+    UVM_ASSERT(uvm__folder_open(w.folder, false, &state, &f) == 0);
+    int rc = uvm__folder_sweep(w.engine, state, UVM_CONTROL_ENDED, &f);
+    UVM_ASSERT(rc == 0 || rc == -UVM_E_NOTFOUND);
+    close(state);
+}
+
 static void world_close(void) {
     bool closed = false;
     if (!w.open) {
@@ -77,6 +87,7 @@ static void world_close(void) {
     uvm_service_close(w.service, on_closed, &closed);
     until(&closed);
     UVM_ASSERT_CMP(w.seen.processes, ==, 0);
+    forget_end();
     UVM_ASSERT(rmdir(w.folder) == 0);
     uvm_engine_close(w.engine, NULL, NULL);
     UVM_ASSERT(uv_run(&w.loop, UV_RUN_DEFAULT) == 0);
