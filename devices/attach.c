@@ -22,7 +22,7 @@ struct attach {
     void *arg;
     struct uvm__device *dev; /* held; NULL: no place yet */
     struct uvm__device_wait wait;
-    enum { IDLE, RESERVING, HOST, READY, LEAVING } awaits;
+    enum awaits { IDLE, RESERVING, HOST, READY, LEAVING } awaits;
     bool shared;
     struct uvm__attach_result result;
 };
@@ -90,7 +90,7 @@ static void look(struct attach *a) {
     }
 }
 
-static void wait_for(struct attach *a, int what) {
+static void wait_for(struct attach *a, enum awaits what) {
     a->awaits = what;
     uvm__device_wait(&a->wait, &a->dev->waiters);
     look(a);
