@@ -76,6 +76,11 @@ static bool add_all(cJSON *root, uvm_vm *vm) {
               uvm__json_add_u64(root, "cpus", vm->options.cpus) != NULL &&
               uvm__json_add_u64(root, "memory_mb", vm->options.memory_mb) != NULL &&
               add_times(root, &vm->times);
+    cJSON *devices = uvm__devices_json(&vm->devices);
+    if (devices == NULL || !cJSON_AddItemToObject(root, "devices", devices)) {
+        cJSON_Delete(devices);
+        return false;
+    }
     cJSON *service = read_service(vm);
     if (service == NULL) {
         service = cJSON_CreateNull();

@@ -196,7 +196,8 @@ const char *uvm_vm_accel(uvm_vm *vm); /* "kvm", "tcg"; "" while there is no VMM 
 uvm_scope *uvm_vm_scope(uvm_vm *vm);  /* the parent for scopes of one's own */
 /* The document that the service gets, or got. */
 const char *uvm_vm_document(const uvm_vm *vm);
-/* Everything as one JSON object: id, name, state, exit, accel, cpus, memory_mb, times_ms, and `service`:
+/* Everything as one JSON object: id, name, state, exit, accel, cpus, memory_mb, times_ms, `devices`
+ * (as uvm_vm_devices()), and `service`:
  * what the service says about the VM (accelerator, pids, command line). NULL: no memory. */
 const char *uvm_vm_properties(uvm_vm *vm);
 

@@ -440,6 +440,64 @@ static void guest_faults(void **unused) {
     report("guest faults", &tally);
 }
 
+/* ---- disks of a boot ----------------------------------------------------------------------- */
+
+/* A boot with disks, disturbed at a point; false: there was no such point. */
+static bool boot_once(bool (*fn)(struct world *w, int arg), enum world_where where, uint32_t at,
+                      uint32_t pace, struct tally *tally) {
+    struct world w;
+    struct world_call c = {0};
+    struct uvm_vm_params vp = UVM_VM_PARAMS_INIT;
+    struct uvm_scsi_params a = disk_mount("/a", NULL), b = disk_bare("/b");
+    const struct uvm_scsi_params *disks[] = {&a, &b, NULL};
+    vp.disks = disks;
+    world_open_at(&w, &world_paces[pace]);
+    (void)snprintf(w.label, sizeof w.label, "boot with disks, pace %u, point %u", pace, at);
+    w.vm = disk_vm_new(&w, &vp);
+    w.call = &c;
+    w.inject[0] = (struct world_inject){fn, UVM__HCS_EXIT_VMM_DIED, where, at, false, 0};
+    EXPECT_EQ(&w, world_boot(&w, &c, w.vm, NULL), 0);
+    world_wait(&w, &c, 10000);
+    bool injected = w.inject[0].done;
+    w.inject[0].fn = NULL;
+    tally->runs++;
+    tally->codes[c.code]++;
+    EXPECT(&w, c.code == UVM_OK || c.code == (fn == cancel_op ? UVM_E_CANCELED : UVM_E_EXITED));
+    if (c.code != UVM_OK) {
+        world_expect_empty(&w);
+        world_call_end(&c);
+        EXPECT_EQ(&w, world_boot(&w, &c, w.vm, NULL), 0); /* at once, and it works */
+        world_wait(&w, &c, 10000);
+        EXPECT_EQ(&w, c.code, UVM_OK);
+    }
+    if (uvm_vm_state(w.vm) == UVM_VM_RUNNING) {
+        disk_expect_agreement(&w);
+        EXPECT_EQ(&w, uvm__sim_ledger(w.host).disks, 2);
+    }
+    world_call_end(&c);
+    w.call = NULL;
+    world_vm_close(&w, w.vm);
+    world_close(&w);
+    return injected;
+}
+
+static void boot_with_disks(void **unused) {
+    (void)unused;
+    for (unsigned how = 0; how < 2; how++) {
+        struct tally tally = {0};
+        for (uint32_t pace = 0; pace < WORLD_PACES; pace++) {
+            bool more = true;
+            for (uint32_t at = 0; more; at++) {
+                more = boot_once(how == 0 ? cancel_op : end_vm,
+                                 how == 0 ? WORLD_ANYWHERE : WORLD_BETWEEN, at, pace, &tally);
+                more = more || at < 20; /* the first ones come before there is anything */
+                assert_true(at < 500);
+            }
+        }
+        report(how == 0 ? "boot with disks, cancel" : "boot with disks, the VM ends", &tally);
+    }
+}
+
 /* ---- memory ------------------------------------------------------------------------------- */
 
 static void memory(void **unused) {
@@ -463,13 +521,10 @@ static void memory(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(undisturbed),
-        cmocka_unit_test(cancel_anywhere),
-        cmocka_unit_test(the_vm_ends_anywhere),
-        cmocka_unit_test(deadlines),
-        cmocka_unit_test(host_faults),
-        cmocka_unit_test(guest_faults),
-        cmocka_unit_test(memory),
+        cmocka_unit_test(undisturbed),          cmocka_unit_test(cancel_anywhere),
+        cmocka_unit_test(the_vm_ends_anywhere), cmocka_unit_test(deadlines),
+        cmocka_unit_test(host_faults),          cmocka_unit_test(guest_faults),
+        cmocka_unit_test(boot_with_disks),      cmocka_unit_test(memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
