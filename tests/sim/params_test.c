@@ -9,6 +9,7 @@
 #include "hcs/qemu/qemu_service.h"
 #include "tests/sim/world.h"
 #include "uvm/control.h"
+#include "uvm/devices.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,6 +93,17 @@ static void test_places_are_kept(void **state) {
         PLACE(uvm_exec_params, on_output, 72),
         PLACE(uvm_exec_params, on_writable, 80),
         PLACE(uvm_exec_params, arg, 88),
+        PLACE(uvm_scsi_params, host_path, 8),
+        PLACE(uvm_scsi_params, read_only, 16),
+        PLACE(uvm_scsi_params, physical, 17),
+        PLACE(uvm_scsi_params, mount, 18),
+        PLACE(uvm_scsi_params, guest_path, 24),
+        PLACE(uvm_scsi_params, partition, 32),
+        PLACE(uvm_scsi_params, options, 40),
+        PLACE(uvm_scsi_params, filesystem, 48),
+        PLACE(uvm_scsi_params, ensure_filesystem, 56),
+        PLACE(uvm_scsi_params, block_dev, 57),
+        PLACE(uvm_scsi_params, encrypted, 58),
         PLACE(uvm_control_params, folder, 8),
         PLACE(uvm_control_params, owner_pid, 16),
         PLACE(uvm_qemu_params, qemu_path, 8),
@@ -115,6 +127,7 @@ static void test_places_are_kept(void **state) {
     assert_true(sizeof(struct uvm_engine_params) >= 40);
     assert_true(sizeof(struct uvm_vm_params) >= 120);
     assert_true(sizeof(struct uvm_exec_params) >= 96);
+    assert_true(sizeof(struct uvm_scsi_params) >= 64);
     assert_true(sizeof(struct uvm_control_params) >= 24);
     assert_true(sizeof(struct uvm_qemu_params) >= 56);
 }
@@ -310,6 +323,38 @@ static void test_exec(void **state) {
     world_close(&w);
 }
 
+static void test_attach(void **state) {
+    struct world w;
+    struct world_call c;
+    struct uvm_scsi_params p = UVM_SCSI_PARAMS_INIT;
+    (void)state;
+    world_open(&w);
+    uvm_vm *vm = world_vm_new(&w, "sim-1");
+    world_boot_well(&w, vm);
+    p.host_path = "/a";
+
+    struct newer more = newer(&p, sizeof p);
+    const struct uvm_scsi_params *refused = (const void *)&more;
+    assert_int_equal(
+        WORLD_START(&w, &c, uvm_scsi_attach(vm, refused, NULL, world_on_done, &c, &c.op)), 0);
+    world_wait(&w, &c, LIMIT_MS);
+    EXPECT_EQ(&w, c.code, UVM_E_INVAL);
+    EXPECT(&w, strstr(uvm_error_message(c.err), "newer libuvm") != NULL);
+    world_call_end(&c);
+
+    /* From before there were mounts. */
+    void *old = older(&p, offsetof(struct uvm_scsi_params, guest_path));
+    assert_int_equal(WORLD_START(&w, &c, uvm_scsi_attach(vm, old, NULL, world_on_done, &c, &c.op)),
+                     0);
+    free(old);
+    world_wait(&w, &c, LIMIT_MS);
+    EXPECT_EQ(&w, c.code, UVM_OK);
+    assert_string_equal(uvm_attach_result(c.op).guest_path, "");
+    world_call_end(&c);
+    world_vm_close(&w, vm);
+    world_close(&w);
+}
+
 /* ---- version ------------------------------------------------------------------------------ */
 
 static void test_version(void **state) {
@@ -332,6 +377,7 @@ int main(void) {
         cmocka_unit_test(test_control),
         cmocka_unit_test(test_vm),
         cmocka_unit_test(test_exec),
+        cmocka_unit_test(test_attach),
         cmocka_unit_test(test_version),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
