@@ -17,7 +17,7 @@ UVM_STATIC_ASSERT(UVM_SCSI_CONTROLLERS_MAX == UVM__SCSI_CONTROLLERS_MAX &&
                       UVM_DISK_FILESYSTEM_BYTES_MAX == UVM__DISK_FILESYSTEM_BYTES_MAX,
                   "what callers are told is what the manager checks");
 
-#define DISKS_MAX (UVM_SCSI_CONTROLLERS_MAX * UVM_SCSI_LUNS_MAX)
+#define DISKS_MAX ((size_t)UVM_SCSI_CONTROLLERS_MAX * UVM_SCSI_LUNS_MAX)
 
 int uvm__disk_read(const struct uvm_scsi_params *params, struct uvm__scsi_params *ret,
                    struct uvm__fail *f) {
@@ -52,10 +52,10 @@ int uvm__disks_read(uvm_engine *e, const struct uvm_scsi_params *const *list,
     size_t count = 0;
     while (list[count] != NULL) {
         if (++count > DISKS_MAX) {
-            return uvm__fail(f, UVM_E_LIMIT, 0, "disks: more than %u", DISKS_MAX);
+            return uvm__fail(f, UVM_E_LIMIT, 0, "disks: more than %zu", DISKS_MAX);
         }
     }
-    struct uvm__scsi_params **disks = uvm__zalloc(e, (count + 1) * sizeof disks[0]);
+    struct uvm__scsi_params **disks = uvm__zalloc(e, (count + 1) * sizeof(void *));
     int rc = disks == NULL ? -UVM_E_NOMEM : 0;
     for (size_t i = 0; rc == 0 && i < count; i++) {
         struct uvm__scsi_params p;

@@ -203,7 +203,7 @@ static void act(struct modify *m) {
         return;
     }
     bool late = m->fault == UVM__SIM_LATE && is_add(m);
-    uint64_t wait = late ? 3u * UVM__UNDO_MS : host->params.answer_ms;
+    uint64_t wait = late ? UINT64_C(3) * UVM__UNDO_MS : host->params.answer_ms;
     uvm__deadline_set(host->base.engine, &m->timer, uvm__now_ms(host->base.engine) + wait);
 }
 
@@ -240,7 +240,7 @@ static void begin(struct modify *m) {
     uint64_t wait = m->system->host->params.act_ms;
     uvm__list_append(&m->system->modifies, &m->link);
     if (!m->undoing && !is_add(m) && m->fault == UVM__SIM_LATE) {
-        wait = 3u * UVM__UNDO_MS;
+        wait = UINT64_C(3) * UVM__UNDO_MS;
     }
     uvm__deadline_set(e, &m->timer, uvm__now_ms(e) + wait);
 }
