@@ -3,7 +3,8 @@
  *
  * All are made when the disk or the mount is reserved: what takes something back later needs no memory.
  * To the host: Add and Remove of Scsi/<controller GUID>/Attachments/<lun>. To the guest: MappedVirtualDisk
- * Add and Remove, the second with everything that the first had; SCSIDevice Remove. Zeros are left out.
+ * Add and Remove, the second with everything that the first had, the first without a path where the guest
+ * is only to see the disk; SCSIDevice Remove. Zeros are left out.
  */
 #include "devices/scsi_int.h"
 #include <inttypes.h>
@@ -118,9 +119,6 @@ int uvm__scsi_disk_requests(struct uvm__scsi_disk *disk) {
 }
 
 int uvm__scsi_mount_requests(struct uvm__scsi_mount *m) {
-    if (!m->mounts) {
-        return 0;
-    }
     int rc = mount_request(m, true, &m->mount);
     return rc < 0 ? rc : mount_request(m, false, &m->unmount);
 }

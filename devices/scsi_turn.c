@@ -3,8 +3,9 @@
  *
  * A turn compares what is wanted with what is there and starts the next call, if any; the call's end changes
  * what is there and leads to the next turn. Disks know nothing of each other, so a slow guest call holds up
- * nobody else. Up: host Add → guest mount. Down: guest unmount → SCSIDevice Remove → host Remove; the next
- * one only when the one before has succeeded.
+ * nobody else. Up: host Add → guest mount; without a path that request only waits until the guest sees the
+ * disk. Down: guest unmount → SCSIDevice Remove → host Remove; the next one only when the one before has
+ * succeeded.
  *
  * How calls end, besides well:
  *   NOMEM           the way up fails; the way down waits a little and tries again
@@ -232,12 +233,15 @@ static void on_mounted(uvm_op *op, const uvm_error *err, void *arg) {
     if (!end_mount_call(m)) {
         return;
     }
-    m->state = err == NULL || is_lost(err) ? UVM__SCSI_MOUNTED : UVM__SCSI_UNMOUNTED;
+    bool mounted = m->mounts && (err == NULL || is_lost(err));
+    m->state = mounted ? UVM__SCSI_MOUNTED : UVM__SCSI_UNMOUNTED;
     m->blocked = err != NULL && is_lost(err);
     if (err == NULL) {
         uvm__device_set_phase(&m->base, UVM__DEVICE_READY);
     } else {
-        uvm__device_fail(&m->base, explain(&m->base, err, "the guest did not mount it"));
+        uvm__device_fail(&m->base, explain(&m->base, err,
+                                           m->mounts ? "the guest did not mount it"
+                                                     : "the guest does not see it"));
     }
     uvm__device_touch(&m->base);
 }
@@ -316,9 +320,7 @@ static void come(struct uvm__scsi_mount *m) {
     if (dev->phase != UVM__DEVICE_HOST) {
         return;
     }
-    if (!m->mounts) {
-        uvm__device_set_phase(dev, UVM__DEVICE_READY);
-    } else if (m->state == UVM__SCSI_UNMOUNTED && dev->devices->bridge != NULL) {
+    if (m->state == UVM__SCSI_UNMOUNTED && dev->devices->bridge != NULL) {
         mount(m);
     }
 }

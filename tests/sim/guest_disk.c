@@ -134,6 +134,9 @@ static const char *do_mount(struct guest *g, const char *path, const struct gues
         !uvm__sim_disk_at(g->system, what->controller, what->lun, NULL, NULL)) {
         return "no such disk";
     }
+    if (path[0] == 0) {
+        return NULL; /* it sees the disk, and that is all */
+    }
     if (path[0] != '/' || find(g, path) != NULL) {
         return "busy";
     }

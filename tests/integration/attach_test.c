@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT
+ * attach_test.c — disks of a real VM through the public API: attached while it runs, shared, mounted twice,
+ * let go of, attached anew; what the engine says and what the guest sees agree.
+ *
+ * arguments: kernel, initrd, uvm-launch
+ */
+#include "tests/harness/harness.h"
+#include "tests/harness/harness_qemu.h"
+#include "tests/unit/cm.h"
+#include "uvm/devices.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define CALL_MS 30000u
+#define DISK_BYTES (8 << 20)
+
+static const char *kernel, *initrd, *launch;
+
+struct call {
+    bool done;
+    enum uvm_error_code code;
+    char message[400];
+    uvm_op *op;
+};
+
+static void on_done(uvm_op *op, const uvm_error *err, void *arg) {
+    struct call *c = arg;
+    (void)op;
+    c->done = true;
+    c->code = err == NULL ? UVM_OK : uvm_error_code(err);
+    (void)snprintf(c->message, sizeof c->message, "%s", err == NULL ? "" : uvm_error_message(err));
+}
+
+static void expect(uvm_harness *h, struct call *c, enum uvm_error_code code) {
+    assert_int_equal(uvm_harness_until(h, &c->done, CALL_MS), 0);
+    if (c->code != code) {
+        fail_msg("%s: %s\n%s", uvm_error_code_name((int)c->code), c->message,
+                 uvm_harness_console(h));
+    }
+}
+
+static void attach(uvm_harness *h, const struct uvm_scsi_params *p, enum uvm_error_code code,
+                   char ret_id[32]) {
+    struct call c = {0};
+    assert_int_equal(uvm_scsi_attach(uvm_harness_vm(h), p, NULL, on_done, &c, &c.op), 0);
+    expect(h, &c, code);
+    if (code == UVM_OK) {
+        (void)snprintf(ret_id, 32, "%s", uvm_attach_result(c.op).id);
+    }
+    uvm_op_unref(c.op);
+}
+
+static void detach(uvm_harness *h, const char *id, enum uvm_error_code code) {
+    struct call c = {0};
+    assert_int_equal(uvm_detach(uvm_harness_vm(h), id, NULL, on_done, &c, &c.op), 0);
+    expect(h, &c, code);
+    uvm_op_unref(c.op);
+}
+
+static void guest(uvm_harness *h, const char *line, int status, const char *said) {
+    struct uvm_harness_result r;
+    assert_int_equal(uvm_harness_sh(h, line, &r), 0);
+    if (r.status != status || strstr(r.out, said) == NULL) {
+        fail_msg("%s: %d, \"%s\" \"%s\"", line, r.status, r.out, r.err);
+    }
+}
+
+static void make_disk(const char *path) {
+    int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
+    assert_true(fd >= 0);
+    assert_int_equal(fchmod(fd, 0666), 0);
+    assert_int_equal(ftruncate(fd, DISK_BYTES), 0);
+    assert_int_equal(close(fd), 0);
+}
+
+static void disks_come_and_go(void **state) {
+    (void)state;
+    char folder[] = "/tmp/uvm-attach-XXXXXX", a[64], b[64], one[32], two[32], again[32];
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(chmod(folder, 0755), 0);
+    (void)snprintf(a, sizeof a, "%s/a.img", folder);
+    (void)snprintf(b, sizeof b, "%s/b.img", folder);
+    make_disk(a);
+    make_disk(b);
+
+    struct uvm_qemu_params qp = UVM_QEMU_PARAMS_INIT;
+    struct uvm_harness_params hp = UVM_HARNESS_PARAMS_INIT;
+    struct uvm_vm_params vp = UVM_VM_PARAMS_INIT;
+    uvm_harness *h = NULL;
+    qp.launch_path = launch;
+    hp.service = uvm_harness_qemu;
+    hp.service_arg = &qp;
+    hp.shared_folders = true;
+    assert_int_equal(uvm_harness_new(&hp, &h), 0);
+    vp.name = "attach";
+    vp.kernel = kernel;
+    vp.initrd = initrd;
+    if (uvm_harness_boot(h, &vp) < 0) {
+        fail_msg("%s", uvm_harness_message(h));
+    }
+
+    /* A disk without a mount is written to; the same disk by a link to it reads that. */
+    struct uvm_scsi_params bare = UVM_SCSI_PARAMS_INIT, link = UVM_SCSI_PARAMS_INIT;
+    bare.host_path = link.host_path = a;
+    link.guest_path = "/the/disk";
+    link.block_dev = true;
+    attach(h, &bare, UVM_OK, one);
+    attach(h, &link, UVM_OK, two);
+    assert_string_not_equal(one, two);
+    guest(h, "cat /proc/partitions | grep -c sd", 0, "1");
+    guest(h, "printf hello > /the/disk; sync; head -c 5 /dev/sda", 0, "hello");
+    attach(h, &bare, UVM_OK, again); /* shared */
+    assert_string_equal(one, again);
+    bare.read_only = true;
+    attach(h, &bare, UVM_E_EXISTS, again);
+    bare.host_path = b;
+    attach(h, &bare, UVM_OK, again); /* another one, read-only */
+    guest(h, "printf x > /dev/sdb", 1, "");
+    detach(h, two, UVM_OK);
+    guest(h, "test -e /the/disk", 1, "");
+    detach(h, one, UVM_OK);
+    guest(h, "head -c 5 /dev/sda", 0, "hello"); /* there is one reference left */
+    detach(h, one, UVM_OK);
+    detach(h, one, UVM_E_NOTFOUND);
+    detach(h, again, UVM_OK);
+    guest(h, "cat /proc/partitions | grep -c sd", 1, "0");
+    assert_string_equal(uvm_vm_devices(uvm_harness_vm(h)), "[]");
+
+    /* What the guest cannot mount leaves no disk; a file that is not there is the host's refusal. */
+    struct uvm_scsi_params p = UVM_SCSI_PARAMS_INIT;
+    p.host_path = b;
+    p.mount = true;
+    attach(h, &p, UVM_E_PEER, one);
+    p.host_path = "/nonexistent/disk.img";
+    struct call c = {0};
+    assert_int_equal(uvm_scsi_attach(uvm_harness_vm(h), &p, NULL, on_done, &c, &c.op), 0);
+    assert_int_equal(uvm_harness_until(h, &c.done, CALL_MS), 0);
+    assert_true(c.code != UVM_OK && strstr(c.message, "/nonexistent") != NULL);
+    uvm_op_unref(c.op);
+    assert_string_equal(uvm_vm_devices(uvm_harness_vm(h)), "[]");
+    guest(h, "cat /proc/partitions | grep -c sd", 1, "0");
+
+    if (uvm_harness_close(h) < 0) {
+        fail_msg("%s", uvm_harness_message(h));
+    }
+    uvm_harness_free(h);
+    assert_int_equal(unlink(a), 0); /* the host has let go of them */
+    assert_int_equal(unlink(b), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
+int main(int argc, char **argv) {
+    if (argc != 4) {
+        (void)fprintf(stderr, "attach_test KERNEL INITRD LAUNCH\n");
+        return 2;
+    }
+    kernel = realpath(argv[1], NULL);
+    initrd = realpath(argv[2], NULL);
+    launch = realpath(argv[3], NULL);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(disks_come_and_go)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
