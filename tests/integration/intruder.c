@@ -100,6 +100,7 @@ static void crowd(unsigned count) {
                    getsockopt(all[i].fd, SOL_SOCKET, SO_ERROR, &err, &bytes) == 0 &&
                    err == ECONNRESET;
     }
+    free(all);
     printf("refused %u\n", refused);
 }
 
@@ -203,7 +204,7 @@ static void queue(uint16_t number, uint64_t desc, uint64_t avail, uint64_t used)
 
 static void kick(void) {
     for (unsigned i = 0; i < 1000; i++) {
-        *(volatile uint16_t *)(notify + (i % 2) * notify_step) = (uint16_t)(i % 2);
+        *(volatile uint16_t *)(notify + (size_t)(i % 2) * notify_step) = (uint16_t)(i % 2);
     }
 }
 
@@ -237,8 +238,8 @@ static void rings(const char *how) {
     for (unsigned i = 0; strcmp(how, "resets") == 0 && i < 300; i++) {
         driver_begins();
         for (uint16_t q = 0; q < 3; q++) {
-            queue(q, 0x8000000ull + q * 0x10000, 0x8004000ull + q * 0x10000,
-                  0x8008000ull + q * 0x10000);
+            queue(q, 0x8000000ull + q * 0x10000ull, 0x8004000ull + q * 0x10000ull,
+                  0x8008000ull + q * 0x10000ull);
         }
         status(3 | 8 | 4);
         kick();

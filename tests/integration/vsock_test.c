@@ -628,8 +628,8 @@ static void stubborn_peers(void **state) {
     size_t heap = heap_in_use() - before.heap;
     print_message("%d peers that never read: %zu KiB written, %zu KiB of them here\n", PEERS,
                   taken >> 10, heap >> 10);
-    assert_true(taken < PEERS * (512u << 10));
-    assert_true(heap < PEERS * (96u << 10));
+    assert_true(taken < PEERS * (512ul << 10));
+    assert_true(heap < PEERS * (96ul << 10));
     for (unsigned i = 0; i < PEERS; i++) {
         uvm__stream_close(a.streams[i]);
     }
