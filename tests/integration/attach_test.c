@@ -77,33 +77,9 @@ static void make_disk(const char *path) {
     assert_int_equal(close(fd), 0);
 }
 
-static void disks_come_and_go(void **state) {
-    (void)state;
-    char folder[] = "/tmp/uvm-attach-XXXXXX", a[64], b[64], one[32], two[32], again[32];
-    assert_non_null(mkdtemp(folder));
-    assert_int_equal(chmod(folder, 0755), 0);
-    (void)snprintf(a, sizeof a, "%s/a.img", folder);
-    (void)snprintf(b, sizeof b, "%s/b.img", folder);
-    make_disk(a);
-    make_disk(b);
-
-    struct uvm_qemu_params qp = UVM_QEMU_PARAMS_INIT;
-    struct uvm_harness_params hp = UVM_HARNESS_PARAMS_INIT;
-    struct uvm_vm_params vp = UVM_VM_PARAMS_INIT;
-    uvm_harness *h = NULL;
-    qp.launch_path = launch;
-    hp.service = uvm_harness_qemu;
-    hp.service_arg = &qp;
-    hp.shared_folders = true;
-    assert_int_equal(uvm_harness_new(&hp, &h), 0);
-    vp.name = "attach";
-    vp.kernel = kernel;
-    vp.initrd = initrd;
-    if (uvm_harness_boot(h, &vp) < 0) {
-        fail_msg("%s", uvm_harness_message(h));
-    }
-
-    /* A disk without a mount is written to; the same disk by a link to it reads that. */
+/* A disk without a mount is written to; the same disk by a link to it reads that. */
+static void share_and_let_go(uvm_harness *h, const char *a, const char *b) {
+    char one[32], two[32], again[32];
     struct uvm_scsi_params bare = UVM_SCSI_PARAMS_INIT, link = UVM_SCSI_PARAMS_INIT;
     bare.host_path = link.host_path = a;
     link.guest_path = "/the/disk";
@@ -129,12 +105,15 @@ static void disks_come_and_go(void **state) {
     detach(h, again, UVM_OK);
     guest(h, "cat /proc/partitions | grep -c sd", 1, "0");
     assert_string_equal(uvm_vm_devices(uvm_harness_vm(h)), "[]");
+}
 
-    /* What the guest cannot mount leaves no disk; a file that is not there is the host's refusal. */
+/* What the guest cannot mount leaves no disk; a file that is not there is the host's refusal. */
+static void refusals_leave_nothing(uvm_harness *h, const char *b) {
+    char id[32];
     struct uvm_scsi_params p = UVM_SCSI_PARAMS_INIT;
     p.host_path = b;
     p.mount = true;
-    attach(h, &p, UVM_E_PEER, one);
+    attach(h, &p, UVM_E_PEER, id);
     p.host_path = "/nonexistent/disk.img";
     struct call c = {0};
     assert_int_equal(uvm_scsi_attach(uvm_harness_vm(h), &p, NULL, on_done, &c, &c.op), 0);
@@ -143,7 +122,35 @@ static void disks_come_and_go(void **state) {
     uvm_op_unref(c.op);
     assert_string_equal(uvm_vm_devices(uvm_harness_vm(h)), "[]");
     guest(h, "cat /proc/partitions | grep -c sd", 1, "0");
+}
 
+static void disks_come_and_go(void **state) {
+    (void)state;
+    char folder[] = "/tmp/uvm-attach-XXXXXX", a[64], b[64];
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(chmod(folder, 0755), 0);
+    (void)snprintf(a, sizeof a, "%s/a.img", folder);
+    (void)snprintf(b, sizeof b, "%s/b.img", folder);
+    make_disk(a);
+    make_disk(b);
+
+    struct uvm_qemu_params qp = UVM_QEMU_PARAMS_INIT;
+    struct uvm_harness_params hp = UVM_HARNESS_PARAMS_INIT;
+    struct uvm_vm_params vp = UVM_VM_PARAMS_INIT;
+    uvm_harness *h = NULL;
+    qp.launch_path = launch;
+    hp.service = uvm_harness_qemu;
+    hp.service_arg = &qp;
+    assert_int_equal(uvm_harness_new(&hp, &h), 0);
+    vp.name = "attach";
+    vp.kernel = kernel;
+    vp.initrd = initrd;
+    if (uvm_harness_boot(h, &vp) < 0) {
+        fail_msg("%s", uvm_harness_message(h));
+    }
+
+    share_and_let_go(h, a, b);
+    refusals_leave_nothing(h, b);
     if (uvm_harness_close(h) < 0) {
         fail_msg("%s", uvm_harness_message(h));
     }

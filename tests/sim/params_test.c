@@ -58,11 +58,19 @@ static void assert_said(const char *said, const char *name, size_t given, size_t
 #define PLACE(type, field, at)                                                                     \
     { #type "." #field, offsetof(struct type, field), at }
 
+struct place {
+    const char *what;
+    size_t is, was; /* in 0.1, where pointers have 8 bytes */
+};
+
+static void assert_place(const struct place *p) {
+    if (p->is != p->was) {
+        fail_msg("%s is at %zu, programs have it at %zu", p->what, p->is, p->was);
+    }
+}
+
 static void test_places_are_kept(void **state) {
-    static const struct {
-        const char *what;
-        size_t is, was; /* in 0.1, where pointers have 8 bytes */
-    } places[] = {
+    static const struct place places[] = {
         PLACE(uvm_engine_params, allocator, 8),
         PLACE(uvm_engine_params, log, 16),
         PLACE(uvm_engine_params, log_arg, 24),
@@ -119,10 +127,7 @@ static void test_places_are_kept(void **state) {
     };
     (void)state;
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-        if (places[i].is != places[i].was) {
-            fail_msg("%s is at %zu, programs have it at %zu", places[i].what, places[i].is,
-                     places[i].was);
-        }
+        assert_place(&places[i]);
     }
     assert_true(sizeof(struct uvm_engine_params) >= 40);
     assert_true(sizeof(struct uvm_vm_params) >= 120);
