@@ -31,12 +31,13 @@ struct uvm__device {
     uint32_t refs;    /* attaches that succeeded and were not given back */
     uint32_t pending; /* attaches under way */
     enum uvm__device_phase phase;
-    bool pinned;       /* the VM cannot be without it */
-    bool leaving;      /* it shall go */
-    uvm_error *failed; /* why it does not come: all who wait hear it, then it leaves */
-    uvm_error *stuck;  /* why it did not leave at the last try; with `leaving`: quarantined */
-    bool abandoned;    /* an operation gave up on it while it was leaving: quarantined */
-    uvm_op *detach;    /* the latest one that waits for its end; borrowed */
+    enum uvm__device_news told; /* the latest */
+    bool pinned;                /* the VM cannot be without it */
+    bool leaving;               /* it shall go */
+    uvm_error *failed;          /* why it does not come: all who wait hear it, then it leaves */
+    uvm_error *stuck; /* why it did not leave at the last try; with `leaving`: quarantined */
+    bool abandoned;   /* an operation gave up on it while it was leaving: quarantined */
+    uvm_op *detach;   /* the latest one that waits for its end; borrowed */
     struct uvm__list waiters; /* struct uvm__device_wait.link */
     struct uvm__ready ready;  /* the kind's turn */
 };

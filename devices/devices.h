@@ -17,6 +17,21 @@
 
 #define UVM__DEVICE_ID_BYTES 32u /* with its end */
 
+/* X(NAME, text): what happens to an attachment, for those who watch. */
+#define UVM__DEVICE_NEWS_MAP(X)                                                                    \
+    X(ATTACHED, "attached")                                                                        \
+    X(QUARANTINED, "quarantined")                                                                  \
+    X(DETACHED, "detached")
+enum uvm__device_news {
+    UVM__DEVICE_UNKNOWN, /* nothing was told of it: it is on its way, or did not come */
+#define UVM__X(name, text) UVM__DEVICE_##name,
+    UVM__DEVICE_NEWS_MAP(UVM__X)
+#undef UVM__X
+};
+const char *uvm__device_news_text(enum uvm__device_news news);
+
+struct uvm__attach_result;
+
 struct uvm__devices {
     uvm_engine *engine;
     const char *name;               /* of the VM; outlives the registry */
@@ -26,6 +41,10 @@ struct uvm__devices {
     struct uvm__list list;          /* struct uvm__device.link, oldest first */
     struct uvm__list reserving;     /* attaches that wait for a place (attach.c) */
     uint64_t last_number;
+    /* An attachment came, went, or is quarantined; what the document attached and what goes with the VM
+     * is not told. May be NULL. Calls nothing of the registry but uvm__devices_json(). */
+    void (*on_news)(struct uvm__devices *d, enum uvm__device_news news,
+                    const struct uvm__attach_result *about);
     struct uvm__scsi scsi;
 };
 
@@ -57,7 +76,7 @@ struct uvm__attach_params {
 };
 
 struct uvm__attach_result {
-    const char *id, *kind, *guest_path; /* live as long as the op */
+    const char *id, *kind, *guest_path; /* live as long as the op, or the call of on_news */
     uint32_t controller, lun;
     bool shared;
     uint32_t refs;

@@ -70,7 +70,39 @@ static void wake(struct uvm__devices *d, struct uvm__list *waiters) {
     }
 }
 
+const char *uvm__device_news_text(enum uvm__device_news news) {
+    static const char *const texts[] = {[UVM__DEVICE_UNKNOWN] = "unknown",
+#define UVM__X(name, text) [UVM__DEVICE_##name] = (text),
+                                        UVM__DEVICE_NEWS_MAP(UVM__X)
+#undef UVM__X
+    };
+    return texts[news];
+}
+
+static enum uvm__device_news news_of(const struct uvm__device *dev) {
+    if (dev->phase == UVM__DEVICE_GONE) {
+        return dev->told == UVM__DEVICE_UNKNOWN ? dev->told : UVM__DEVICE_DETACHED;
+    }
+    if (uvm__device_quarantined(dev)) {
+        return UVM__DEVICE_QUARANTINED;
+    }
+    return dev->phase == UVM__DEVICE_READY && !dev->leaving ? UVM__DEVICE_ATTACHED : dev->told;
+}
+
+static void tell(struct uvm__device *dev) {
+    struct uvm__devices *d = dev->devices;
+    enum uvm__device_news news = news_of(dev);
+    if (d->on_news != NULL && d->system != NULL && news != dev->told) {
+        struct uvm__attach_result about = {
+            .id = dev->id, .kind = dev->kind->name, .refs = dev->refs};
+        dev->told = news;
+        dev->kind->result(dev, &about);
+        d->on_news(d, news, &about);
+    }
+}
+
 void uvm__device_changed(struct uvm__device *dev) {
+    tell(dev);
     wake(dev->devices, &dev->waiters);
     wake(dev->devices, &dev->devices->reserving);
 }

@@ -6,7 +6,7 @@
  * that clients asked for is answered while the VM closes, then the folder goes, and only then do the
  * connections end. So a client that waits for the end of its connection knows that the name is free again.
  *
- * The VM calls in at three places (state, console, log) and at its close; a VM without a control socket
+ * The VM calls in at four places (state, devices, console, log) and at its close; a VM without a control socket
  * pays a test for NULL. Nothing of a client is done inside these calls but writing to sockets.
  */
 #include "async/cleanup.h"
@@ -53,6 +53,14 @@ void uvm__control_on_state(uvm_control *c) {
     }
     UVM__LIST_FOREACH_SAFE(it, tmp, &c->conns) {
         uvm__control_calls_on_state(conn_of(it));
+    }
+}
+
+void uvm__control_on_device(uvm_control *c, enum uvm__device_news news,
+                            const struct uvm__attach_result *about) {
+    struct uvm__list *it;
+    UVM__LIST_FOREACH(it, &c->conns) {
+        uvm__control_calls_on_device(conn_of(it), news, about);
     }
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * control_calls.c — what a control client may ask of a VM: the table, and all of it but processes.
+ * control_calls.c — what a control client may ask of a VM: the table, and all of it but processes and
+ * devices.
  *
  * A call is answered at once (hello, properties, inspect, cancel), by an operation of the engine (stop,
  * kill), or by something that happens to the VM (wait_vm, events, kill during boot, streams). Stop and kill
@@ -107,7 +108,7 @@ static void on_ended(uvm_op *op, const uvm_error *err, void *arg) {
     }
 }
 
-static int refused(const uvm_vm *vm, int rc, struct uvm__fail *f) {
+int uvm__control_refused(const uvm_vm *vm, int rc, struct uvm__fail *f) {
     if (rc == -UVM_E_STATE) {
         return uvm__fail(f, UVM_E_STATE, 0, "%s is %s", vm->options.name,
                          vm->closing ? "being closed" : uvm_vm_state_text(vm->state));
@@ -124,7 +125,7 @@ static int stop(struct control_call *call, const cJSON *params, struct uvm__fail
         return rc;
     }
     rc = uvm_vm_stop(vm, (uint32_t)grace_ms, NULL, on_ended, call, &call->op);
-    return rc < 0 ? refused(vm, rc, f) : 0;
+    return rc < 0 ? uvm__control_refused(vm, rc, f) : 0;
 }
 
 static int kill_vm(struct control_call *call, const cJSON *params, struct uvm__fail *f) {
@@ -136,7 +137,7 @@ static int kill_vm(struct control_call *call, const cJSON *params, struct uvm__f
         return 0;
     }
     int rc = uvm_vm_terminate(vm, NULL, on_ended, call, &call->op);
-    return rc < 0 ? refused(vm, rc, f) : 0;
+    return rc < 0 ? uvm__control_refused(vm, rc, f) : 0;
 }
 
 static int wait_vm(struct control_call *call, const cJSON *params, struct uvm__fail *f) {
@@ -152,7 +153,7 @@ static int wait_vm(struct control_call *call, const cJSON *params, struct uvm__f
 
 /* ---- events and streams ------------------------------------------------------------------- */
 
-cJSON *uvm__control_state_event(const uvm_control *c) {
+static cJSON *state_event(const uvm_control *c) {
     cJSON *o = cJSON_CreateObject();
     bool ok = o != NULL && uvm__control_add_text(o, "event", "state") != NULL &&
               uvm__control_add_text(o, "id", c->vm->options.id) != NULL &&
@@ -167,7 +168,7 @@ static int events(struct control_call *call, const cJSON *params, struct uvm__fa
     (void)params;
     (void)f;
     call->wait = CONTROL_WAIT_EVENTS;
-    uvm__control_notify(call->conn, uvm__control_state_event(call->conn->control));
+    uvm__control_notify(call->conn, state_event(call->conn->control));
     return 0;
 }
 
@@ -256,6 +257,9 @@ static const struct control_method methods[] = {
     {"signal", uvm__control_signal, KEYS("process", "signal", "group")},
     {"resize", uvm__control_resize, KEYS("process", "rows", "cols")},
     {"wait", uvm__control_wait, KEYS("process")},
+    {"attach", uvm__control_attach, KEYS("kind", "settings")},
+    {"detach", uvm__control_detach, KEYS("device")},
+    {"devices", uvm__control_devices, NULL},
     {"console", console, KEYS("tail", "follow")},
     {"log", guest_log, KEYS("tail", "follow")},
     {"events", events, NULL},
@@ -282,7 +286,7 @@ void uvm__control_calls_on_state(struct control_conn *conn) {
     UVM__LIST_FOREACH_SAFE(it, tmp, &conn->calls) {
         struct control_call *call = UVM__CONTAINER_OF(it, struct control_call, link);
         if (call->wait == CONTROL_WAIT_EVENTS) {
-            uvm__control_notify(conn, uvm__control_state_event(conn->control));
+            uvm__control_notify(conn, state_event(conn->control));
         } else if ((call->wait == CONTROL_WAIT_VM && state == UVM_VM_STOPPED) ||
                    (call->wait == CONTROL_WAIT_UNBOOT && state != UVM_VM_STARTING)) {
             reply_exit(call);

@@ -25,13 +25,14 @@
 
 /* ---- sending ------------------------------------------------------------------------------ */
 
-static void send_tree(struct control_conn *conn, cJSON *take_tree, bool complete) {
+/* False: it did not leave, and the connection ends. */
+static bool send_tree(struct control_conn *conn, cJSON *take_tree, bool complete) {
     size_t bytes = 0;
     char *text = complete ? uvm__json_print(conn->engine, take_tree, &bytes) : NULL;
     cJSON_Delete(take_tree);
     if (conn->sock == NULL || conn->torn) {
         uvm__free(conn->engine, text);
-        return;
+        return false;
     }
     int rc = -UVM_E_NOMEM;
     if (text != NULL) {
@@ -42,6 +43,7 @@ static void send_tree(struct control_conn *conn, cJSON *take_tree, bool complete
     if (rc < 0) {
         uvm__control_conn_doom(conn);
     }
+    return rc == 0;
 }
 
 static cJSON *message(void) {
@@ -66,7 +68,7 @@ void uvm__control_notify(struct control_conn *conn, cJSON *take_params) {
     cJSON *o = message();
     bool ok = o != NULL && cJSON_AddStringToObject(o, "method", "event") != NULL;
     ok = add(o, "params", take_params) && ok;
-    send_tree(conn, o, ok);
+    (void)send_tree(conn, o, ok);
 }
 
 /* `status`: of an exec that failed; 0: of something else. */
@@ -80,7 +82,7 @@ static void send_error(struct control_conn *conn, const char *id, int code, cons
     ok = data != NULL && (status == 0 || uvm__json_add_i64(data, "exec_status", status) != NULL);
     ok = add(error, "data", data) && ok;
     ok = ok && add(o, "id", cJSON_CreateRaw(id));
-    send_tree(conn, o, ok);
+    (void)send_tree(conn, o, ok);
 }
 
 /* ---- the end ------------------------------------------------------------------------------ */
@@ -177,17 +179,19 @@ static void call_free(struct control_call *call) {
     uvm__control_conn_check(conn);
 }
 
-void uvm__control_reply(struct control_call *call, cJSON *take_result) {
+bool uvm__control_reply(struct control_call *call, cJSON *take_result) {
     struct control_conn *conn = call->conn;
+    bool sent = false;
     if (conn->torn) {
         cJSON_Delete(take_result);
     } else {
         cJSON *o = message();
         bool ok = add(o, "result", take_result);
         ok = ok && add(o, "id", cJSON_CreateRaw(call->id));
-        send_tree(conn, o, ok);
+        sent = send_tree(conn, o, ok);
     }
     call_free(call);
+    return sent;
 }
 
 void uvm__control_refuse(struct control_call *call, const uvm_error *err) {

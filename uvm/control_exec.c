@@ -17,15 +17,6 @@ static uvm_vm *vm_of(const struct control_call *call) {
     return call->conn->control->vm;
 }
 
-static int refused(const uvm_vm *vm, int rc, struct uvm__fail *f) {
-    if (rc == -UVM_E_STATE) {
-        return uvm__fail(f, UVM_E_STATE, 0, "%s is %s", vm->options.name,
-                         vm->closing ? "being closed" : uvm_vm_state_text(vm->state));
-    }
-    return uvm__fail(f, (enum uvm_error_code) - rc, 0, "%s: %s", vm->options.name,
-                     uvm_error_code_text(rc));
-}
-
 /* ---- processes ---------------------------------------------------------------------------- */
 
 static void process_free(struct control_process *p) {
@@ -87,38 +78,6 @@ static int find(const struct control_call *call, const cJSON *params, struct con
 }
 
 /* ---- exec --------------------------------------------------------------------------------- */
-
-struct words {
-    const char **argv, **env;
-};
-
-static int read_list(uvm_engine *e, const cJSON *params, const char *key, const char ***ret,
-                     struct uvm__fail *f) {
-    const cJSON *list = params == NULL ? NULL : uvm__json_get(UVM__JSON_STRICT, params, key);
-    const cJSON *node;
-    size_t n = 0;
-    if (list == NULL) {
-        return 0;
-    }
-    int count = cJSON_IsArray(list) ? cJSON_GetArraySize(list) : -1;
-    if (count < 0 || (unsigned)count > WORDS_MAX) {
-        return uvm__fail(f, UVM_E_INVAL, 0, "params: \"%s\" is no list of at most %u strings", key,
-                         WORDS_MAX);
-    }
-    const char **words = uvm__zalloc(e, ((size_t)count + 1) * sizeof *words);
-    if (words == NULL) {
-        return -UVM_E_NOMEM;
-    }
-    *ret = words;
-    cJSON_ArrayForEach(node, list) {
-        words[n] = uvm__json_string(node);
-        if (words[n++] == NULL) {
-            return uvm__fail(f, UVM_E_INVAL, 0, "params: \"%s\" has a %s in it", key,
-                             uvm__json_kind(node));
-        }
-    }
-    return 0;
-}
 
 /* "fd" or "none" for each stream; *ret_count: how many descriptors that takes. */
 static int read_stdio(const cJSON *params, struct uvm_exec_params *x, size_t *ret_count,
@@ -212,7 +171,7 @@ static int start(struct control_call *call, struct uvm_exec_params *x, size_t fd
                                "%s: the words are too many, or its owner may open no more files "
                                "(ulimit -n)",
                                vm_of(call)->options.name)
-                   : refused(vm_of(call), rc, f);
+                   : uvm__control_refused(vm_of(call), rc, f);
     }
     p->conn = conn;
     p->number = ++conn->next_process;
@@ -232,8 +191,8 @@ int uvm__control_exec(struct control_call *call, const cJSON *params, struct uvm
         return uvm__fail(f, UVM_E_LIMIT, 0, "this connection runs %u processes",
                          conn->processes_count);
     }
-    int rc = read_list(conn->engine, params, "argv", &argv, f);
-    rc = rc < 0 ? rc : read_list(conn->engine, params, "env", &env, f);
+    int rc = uvm__control_get_list(conn->engine, params, "argv", WORDS_MAX, &argv, f);
+    rc = rc < 0 ? rc : uvm__control_get_list(conn->engine, params, "env", WORDS_MAX, &env, f);
     rc = rc < 0 ? rc : read_stdio(params, &x, &fds_count, f);
     rc = rc < 0 ? rc : read_rest(params, &x, f);
     if (rc == 0) {
@@ -270,7 +229,7 @@ int uvm__control_signal(struct control_call *call, const cJSON *params, struct u
     rc = uvm_process_signal(p->process, (int)signo, group, call->conn->scope, on_done, call,
                             &call->op);
     return rc == -UVM_E_INVAL ? uvm__fail(f, UVM_E_INVAL, 0, "params: which \"signal\"?")
-           : rc < 0           ? refused(vm_of(call), rc, f)
+           : rc < 0           ? uvm__control_refused(vm_of(call), rc, f)
                               : 0;
 }
 
@@ -285,7 +244,7 @@ int uvm__control_resize(struct control_call *call, const cJSON *params, struct u
     }
     rc = uvm_process_resize(p->process, (uint16_t)rows, (uint16_t)cols, call->conn->scope, on_done,
                             call, &call->op);
-    return rc < 0 ? refused(vm_of(call), rc, f) : 0;
+    return rc < 0 ? uvm__control_refused(vm_of(call), rc, f) : 0;
 }
 
 static void on_exit(uvm_op *op, const uvm_error *err, void *arg) {
@@ -334,5 +293,5 @@ int uvm__control_wait(struct control_call *call, const cJSON *params, struct uvm
     UVM_ASSERT(p != NULL);
     call->number = p->number;
     rc = uvm_process_wait(p->process, call->conn->scope, on_exit, call, &call->op);
-    return rc < 0 ? refused(vm_of(call), rc, f) : 0;
+    return rc < 0 ? uvm__control_refused(vm_of(call), rc, f) : 0;
 }

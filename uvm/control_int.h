@@ -104,8 +104,8 @@ void uvm__control_conn_check(
     struct control_conn *conn); /* something of it may have been the last */
 /* Sends {"jsonrpc":"2.0","method":"event","params":…}. */
 void uvm__control_notify(struct control_conn *conn, cJSON *take_params);
-/* `result` NULL: there was no memory for it. */
-void uvm__control_reply(struct control_call *call, cJSON *take_result);
+/* `result` NULL: there was no memory for it. False: the client does not get it, for it is gone. */
+bool uvm__control_reply(struct control_call *call, cJSON *take_result);
 void uvm__control_refuse(struct control_call *call, const uvm_error *err);
 void uvm__control_refuse_code(struct control_call *call, int negative, const struct uvm__fail *f);
 /* Takes descriptors that came with the request; -UVM_E_INVAL: there are fewer. */
@@ -117,7 +117,8 @@ const struct control_method *uvm__control_method(const char *name);
 void uvm__control_calls_on_state(struct control_conn *conn);
 /* The VM is over, or the connection: calls without an operation end. */
 void uvm__control_calls_end(struct control_conn *conn);
-cJSON *uvm__control_state_event(const uvm_control *c);
+/* An operation of the VM that could not be started, in words: `rc`. */
+int uvm__control_refused(const uvm_vm *vm, int rc, struct uvm__fail *f);
 
 /* control_exec.c */
 int uvm__control_exec(struct control_call *call, const cJSON *params, struct uvm__fail *f);
@@ -126,6 +127,14 @@ int uvm__control_resize(struct control_call *call, const cJSON *params, struct u
 int uvm__control_wait(struct control_call *call, const cJSON *params, struct uvm__fail *f);
 /* Kills what still runs, lets go of all. */
 void uvm__control_processes_end(struct control_conn *conn);
+
+/* control_devices.c */
+int uvm__control_attach(struct control_call *call, const cJSON *params, struct uvm__fail *f);
+int uvm__control_detach(struct control_call *call, const cJSON *params, struct uvm__fail *f);
+int uvm__control_devices(struct control_call *call, const cJSON *params, struct uvm__fail *f);
+/* An event for those who wait for events. */
+void uvm__control_calls_on_device(struct control_conn *conn, enum uvm__device_news news,
+                                  const struct uvm__attach_result *about);
 
 /* control_stream.c: bytes of console or log to a client's descriptor. */
 enum control_source { CONTROL_CONSOLE, CONTROL_LOG };
@@ -154,3 +163,7 @@ int uvm__control_get_u64(const cJSON *params, const char *key, uint64_t min, uin
 int uvm__control_get_bool(const cJSON *params, const char *key, bool *ret, struct uvm__fail *f);
 int uvm__control_get_text(const cJSON *params, const char *key, const char **ret,
                           struct uvm__fail *f);
+/* A list of at most `max` strings, NULL-terminated and NULL where there is none; for uvm__free(), also after
+ * an error. The strings stay the request's. */
+int uvm__control_get_list(uvm_engine *e, const cJSON *params, const char *key, unsigned max,
+                          const char ***ret, struct uvm__fail *f);

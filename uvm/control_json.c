@@ -149,3 +149,31 @@ int uvm__control_get_text(const cJSON *params, const char *key, const char **ret
     *ret = text;
     return 0;
 }
+
+int uvm__control_get_list(uvm_engine *e, const cJSON *params, const char *key, unsigned max,
+                          const char ***ret, struct uvm__fail *f) {
+    const cJSON *list = get(params, key);
+    const cJSON *node;
+    size_t n = 0;
+    if (list == NULL) {
+        return 0;
+    }
+    int count = cJSON_IsArray(list) ? cJSON_GetArraySize(list) : -1;
+    if (count < 0 || (unsigned)count > max) {
+        return uvm__fail(f, UVM_E_INVAL, 0, "params: \"%s\" is no list of at most %u strings", key,
+                         max);
+    }
+    const char **words = uvm__zalloc(e, ((size_t)count + 1) * sizeof *words);
+    if (words == NULL) {
+        return -UVM_E_NOMEM;
+    }
+    *ret = words;
+    cJSON_ArrayForEach(node, list) {
+        words[n] = uvm__json_string(node);
+        if (words[n++] == NULL) {
+            return uvm__fail(f, UVM_E_INVAL, 0, "params: \"%s\" has a %s in it", key,
+                             uvm__json_kind(node));
+        }
+    }
+    return 0;
+}

@@ -165,6 +165,15 @@ int uvm_detach(uvm_vm *vm, const char *id, uvm_scope *scope, uvm_done_fn done, v
     return start(vm, &detach_saga, &p, scope, done, arg, ret_op);
 }
 
+void uvm__vm_on_device(struct uvm__devices *d, enum uvm__device_news news,
+                       const struct uvm__attach_result *about) {
+    uvm_vm *vm = UVM__CONTAINER_OF(d, uvm_vm, devices);
+    uvm__ring_note(vm->engine, &vm->ring, "%s is %s", about->id, uvm__device_news_text(news));
+    if (vm->control != NULL) {
+        uvm__control_on_device(vm->control, news, about);
+    }
+}
+
 const char *uvm_vm_devices(uvm_vm *vm) {
     cJSON *array = uvm__devices_json(&vm->devices);
     char *text = array == NULL ? NULL : uvm__json_print(vm->engine, array, NULL);

@@ -120,6 +120,7 @@ int uvm_vm_new(uvm_engine *engine, uvm_service *service, const struct uvm_vm_par
     init_scopes(vm);
     uvm__vm_exit_init(vm);
     uvm__devices_init(&vm->devices, engine, vm->options.name, &vm->undo_root);
+    vm->devices.on_news = uvm__vm_on_device;
     uvm__heartbeat_init(vm);
     *ret_vm = vm;
     return 0;

@@ -133,6 +133,8 @@ struct uvm_vm {
 /* control.c: a VM's control socket hears of its life. */
 void uvm__control_on_state(struct uvm_control *c);
 void uvm__control_on_console(struct uvm_control *c, const void *data, size_t bytes);
+void uvm__control_on_device(struct uvm_control *c, enum uvm__device_news news,
+                            const struct uvm__attach_result *about);
 void uvm__control_closing(struct uvm_control *c); /* the VM closes: no more requests */
 void uvm__control_end(struct uvm_control *c);     /* the VM is over; idempotent */
 
@@ -162,6 +164,10 @@ void uvm__vm_hang_up(uvm_vm *vm);
 void uvm__vm_close_system(uvm_vm *vm, void (*on_closed)(void *arg), void *arg);
 int uvm__vm_listen(uvm_vm *vm);
 void uvm__vm_on_event(struct uvm__hcs_system *s, const struct uvm__hcs_event *ev, void *arg);
+
+/* devices.c */
+void uvm__vm_on_device(struct uvm__devices *d, enum uvm__device_news news,
+                       const struct uvm__attach_result *about);
 
 /* heartbeat.c: beats run exactly while the VM does. */
 void uvm__heartbeat_init(uvm_vm *vm);

@@ -49,6 +49,13 @@ static void on_stop(struct uvm__hcs_system *s, void *arg) {
     guest_stop(w.guest);
 }
 
+static void on_disk_removed(struct uvm__hcs_system *s, unsigned controller, uint64_t lun,
+                            void *arg) {
+    (void)s;
+    (void)arg;
+    guest_disk_removed(w.guest, controller, lun);
+}
+
 static void on_booted(uvm_op *op, const uvm_error *err, void *arg) {
     (void)op;
     (void)arg;
@@ -87,6 +94,8 @@ static void world_close(void) {
     uvm_service_close(w.service, on_closed, &closed);
     until(&closed);
     UVM_ASSERT_CMP(w.seen.processes, ==, 0);
+    UVM_ASSERT_CMP(w.seen.mounts, ==, 0);
+    UVM_ASSERT_CMP(w.seen.yanked, ==, 0);
     forget_end();
     UVM_ASSERT(rmdir(w.folder) == 0);
     uvm_engine_close(w.engine, NULL, NULL);
@@ -100,7 +109,8 @@ static void world_open(void) {
     struct uvm_engine_params ep = UVM_ENGINE_PARAMS_INIT;
     struct uvm_vm_params vp = UVM_VM_PARAMS_INIT;
     struct uvm_control_params cp = UVM_CONTROL_PARAMS_INIT;
-    const struct uvm__sim_params sim = {.on_start = on_start, .on_stop = on_stop};
+    const struct uvm__sim_params sim = {
+        .on_start = on_start, .on_stop = on_stop, .on_disk_removed = on_disk_removed};
 
     if (!once) {
         once = true;

@@ -122,6 +122,12 @@ static void params_that_make_no_sense(void **state) {
         CALL(1, "console", "{}"),
         CALL(1, "log", "{\"follow\":\"yes\"}"),
         CALL(1, "cancel", "{}"),
+        CALL(1, "devices", "{\"all\":true}"),
+        CALL(1, "detach", "{}"),
+        CALL(1, "detach", "{\"device\":7}"),
+        CALL(1, "detach", "{\"device\":\"\"}"),
+        CALL(1, "detach", "{\"device\":\"scsi-1111111111111111111111111\"}"),
+        CALL(1, "detach", "{\"device\":\"scsi-1\"}"),
     };
     struct client c;
     (void)state;
@@ -134,6 +140,96 @@ static void params_that_make_no_sense(void **state) {
     }
     client_says(&c, CALL(2, "cancel", "{\"id\":99}"));
     client_expect(&c, "\"result\":{},\"id\":2}");
+    client_close(&c);
+}
+
+/* Settings of a disk: each is refused by what is wrong with it, and nothing is attached. */
+static void disks_that_make_no_sense(void **state) {
+#define ATTACH(settings) "{\"kind\":\"scsi\",\"settings\":" settings "}"
+#define DISK(more) ATTACH("{\"host_path\":\"/x\"," more "}")
+    static const struct {
+        const char *params, *said;
+    } rows[] = {
+        {"{}", "\\\"kind\\\""},
+        {"{\"kind\":1}", "\\\"kind\\\" is no string"},
+        {"{\"kind\":\"floppy\",\"settings\":{}}", "floppy"},
+        {"{\"kind\":\"scsi\",\"path\":\"/x\"}", "\\\"path\\\" is not known"},
+        {"{\"kind\":\"scsi\"}", "host_path: no path"},
+        {ATTACH("[]"), "an object is wanted"},
+        {ATTACH("\"/x\""), "an object is wanted"},
+        {ATTACH("{}"), "host_path: no path"},
+        {ATTACH("{\"host_path\":[]}"), "\\\"host_path\\\" is no string"},
+        {ATTACH("{\"host_path\":\"\"}"), "host_path: it is empty"},
+        {ATTACH("{\"host_path\":\"x.img\"}"), "does not begin with /"},
+        {ATTACH("{\"host_path\":\"/x\\ny\"}"), "host_path: it has a control character"},
+        {ATTACH("{\"Host_path\":\"/x\"}"), "\\\"Host_path\\\" is not known"},
+        {DISK("\"read_only\":1"), "\\\"read_only\\\" is neither"},
+        {DISK("\"physical\":\"no\""), "\\\"physical\\\" is neither"},
+        {DISK("\"mount\":{}"), "\\\"mount\\\" is neither"},
+        {DISK("\"block_dev\":0"), "\\\"block_dev\\\" is neither"},
+        {DISK("\"encrypted\":null"), "\\\"encrypted\\\" is neither"},
+        {DISK("\"ensure_filesystem\":[]"), "\\\"ensure_filesystem\\\" is neither"},
+        {DISK("\"guest_path\":7"), "\\\"guest_path\\\" is no string"},
+        {DISK("\"guest_path\":\"d\""), "guest_path: \\\"d\\\" does not begin"},
+        {DISK("\"guest_path\":\"/\""), "guest_path: / is"},
+        {DISK("\"guest_path\":\"/a/../b\""), "has a part \\\"..\\\""},
+        {DISK("\"guest_path\":\"/a/./b\""), "has a part \\\".\\\""},
+        {DISK("\"partition\":-1,\"mount\":true"), "\\\"partition\\\" is no number"},
+        {DISK("\"partition\":1.5,\"mount\":true"), "\\\"partition\\\" is no number"},
+        {DISK("\"partition\":4294967296,\"mount\":true"), "\\\"partition\\\" is no number"},
+        {DISK("\"partition\":1"), "options of a mount"},
+        {DISK("\"options\":\"ro\",\"mount\":true"), "\\\"options\\\" is no list"},
+        {DISK("\"options\":[1],\"mount\":true"), "\\\"options\\\" has a number"},
+        {DISK("\"options\":[\"\"],\"mount\":true"), "options: it is empty"},
+        {DISK("\"filesystem\":\"\",\"mount\":true"), "filesystem: it is empty"},
+        {DISK("\"ensure_filesystem\":true,\"mount\":true"), "which one is not said"},
+        {DISK("\"ensure_filesystem\":true,\"mount\":true,\"filesystem\":\"ext4\","
+              "\"read_only\":true"),
+         "read-only cannot be formatted"},
+    };
+    static char line[4096];
+    struct client c;
+    (void)state;
+    client_hello(&c, &k);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        (void)snprintf(line, sizeof line, CALL(1, "attach", "%s"), rows[i].params);
+        client_says(&c, line);
+        const char *answer = client_line(&c);
+        if (strstr(answer, "\"code\":-32602") == NULL || strstr(answer, rows[i].said) == NULL) {
+            fail_msg("%s lacks %s: %s", rows[i].params, rows[i].said, answer);
+        }
+    }
+    client_says(&c, CALL(2, "devices", "{}"));
+    client_expect(&c, "\"devices\":[]");
+    client_close(&c);
+}
+
+/* More of it than there may be. */
+static void disks_that_are_too_much(void **state) {
+    static char line[65536], path[40000];
+    struct client c;
+    (void)state;
+    client_hello(&c, &k);
+    memset(path, 'a', sizeof path - 1);
+    int n = snprintf(line, sizeof line, CALL(1, "attach", ATTACH("{\"host_path\":\"/%s\"}")) "\n",
+                     path);
+    client_send(&c, line, (size_t)n, NULL, 0);
+    client_expect(&c, "host_path: it has more than 4095 bytes");
+    n = snprintf(line, sizeof line, CALL(1, "attach", DISK("\"guest_path\":\"/%.1023s\"")) "\n",
+                 path);
+    client_send(&c, line, (size_t)n, NULL, 0);
+    client_expect(&c, "guest_path: it has more than 1023 bytes");
+    char options[33 * 4 + 1] = "";
+    for (size_t i = 0; i < 33; i++) {
+        memcpy(options + i * 4, "\"x\",", 5);
+    }
+    options[33 * 4 - 1] = 0;
+    (void)snprintf(line, sizeof line, CALL(1, "attach", DISK("\"options\":[%s],\"mount\":true")),
+                   options);
+    client_says(&c, line);
+    client_expect(&c, "no list of at most 32 strings");
+    client_says(&c, CALL(2, "devices", "{}"));
+    client_expect(&c, "\"devices\":[]");
     client_close(&c);
 }
 
@@ -347,6 +443,7 @@ static void without_memory(void **state) {
         client_says(&c, CALL(2, "exec", "{\"argv\":[\"stay\"],\"env\":[\"A=B\"]}"));
         client_says(&c, CALL(3, "wait", "{\"process\":1}"));
         client_says(&c, CALL(4, "events", "{}"));
+        client_says(&c, CALL(5, "attach", DISK("\"mount\":true")));
         control_kit_run(&k, 15);
         k.loop.fail_at = -1;
         client_close(&c);
@@ -430,6 +527,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         CASE(lines_that_are_no_requests),
         CASE(params_that_make_no_sense),
+        CASE(disks_that_make_no_sense),
+        CASE(disks_that_are_too_much),
         CASE(not_greeted),
         CASE(silence_before_hello),
         CASE(one_gib),

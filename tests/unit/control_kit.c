@@ -23,6 +23,13 @@ static void on_stop(struct uvm__hcs_system *s, void *arg) {
     k->guest = NULL;
 }
 
+static void on_disk_removed(struct uvm__hcs_system *s, unsigned controller, uint64_t lun,
+                            void *arg) {
+    struct control_kit *k = arg;
+    (void)s;
+    guest_disk_removed(k->guest, controller, lun);
+}
+
 static void on_booted(uvm_op *op, const uvm_error *err, void *arg) {
     struct control_kit *k = arg;
     (void)op;
@@ -38,8 +45,12 @@ void control_kit_open(struct control_kit *k, bool boot) {
     struct guest_script script = k->script;
     *k = (struct control_kit){.script = script};
     loop_open(&k->loop);
-    const struct uvm__sim_params sim = {
-        .act_ms = 1, .answer_ms = 1, .on_start = on_start, .on_stop = on_stop, .arg = k};
+    const struct uvm__sim_params sim = {.act_ms = 1,
+                                        .answer_ms = 1,
+                                        .on_start = on_start,
+                                        .on_stop = on_stop,
+                                        .on_disk_removed = on_disk_removed,
+                                        .arg = k};
     assert_int_equal(uvm__sim_host_new(k->loop.engine, &sim, &k->host), 0);
     k->service = uvm__sim_service(k->host);
     struct uvm_vm_params p = UVM_VM_PARAMS_INIT;
@@ -90,6 +101,8 @@ void control_kit_close(struct control_kit *k) {
     loop_until(&k->loop, &closed);
     assert_int_equal(k->seen.processes, 0);
     assert_int_equal(k->seen.streams, 0);
+    assert_int_equal(k->seen.mounts, 0);
+    assert_int_equal(k->seen.yanked, 0);
     uvm_harness_census_free(k->fds);
     forget_ends(k);
     assert_int_equal(rmdir(k->folder), 0); /* nothing is in it any more */
@@ -119,6 +132,15 @@ void control_kit_clients(struct control_kit *k, uint32_t count) {
             fail_msg("%u clients, not %u", uvm_control_clients(k->control), count);
         }
         control_kit_run(k, 5);
+    }
+}
+
+void control_kit_disks(struct control_kit *k, uint32_t count) {
+    for (unsigned i = 0; uvm__sim_ledger(k->host).disks != count; i++) {
+        if (i == 1000) {
+            fail_msg("%u disks, not %u", uvm__sim_ledger(k->host).disks, count);
+        }
+        control_kit_run(k, 2);
     }
 }
 

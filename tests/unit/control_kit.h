@@ -10,6 +10,7 @@
 #include "tests/sim/guest.h"
 #include "tests/unit/loop.h"
 #include "uvm/control.h"
+#include "uvm/devices.h"
 #include <unistd.h>
 
 #define HELLO "{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"hello\",\"params\":{\"version\":1}}\n"
@@ -47,6 +48,8 @@ void control_kit_close(struct control_kit *k);
 void control_kit_close_vm(struct control_kit *k);
 /* The loop, until the control has `count` clients. */
 void control_kit_clients(struct control_kit *k, uint32_t count);
+/* The loop, until the host has `count` disks attached. */
+void control_kit_disks(struct control_kit *k, uint32_t count);
 /* As many descriptors as without clients, no process in the guest. */
 void control_kit_expect_quiet(struct control_kit *k);
 void control_kit_run(struct control_kit *k, unsigned ms); /* the loop, as long as that */

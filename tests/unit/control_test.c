@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #define CALL(id, method, params)                                                                   \
@@ -281,6 +282,110 @@ static void console_of_one_who_does_not_read(void **state) {
     control_kit_close(&k);
 }
 
+#define DISK(more) "{\"kind\":\"scsi\",\"settings\":{\"host_path\":\"/x.img\"" more "}}"
+
+static void devices_come_and_go(void **state) {
+    struct control_kit k = {0};
+    struct client watcher, c, other;
+    (void)state;
+    control_kit_open(&k, true);
+    client_hello(&watcher, &k);
+    client_says(&watcher, CALL(1, "events", "{}"));
+    client_expect(&watcher, "\"state\":\"running\"");
+    client_hello(&c, &k);
+    client_says(&c, CALL(1, "devices", "{}"));
+    client_expect(&c, "\"result\":{\"devices\":[]},\"id\":1}");
+    client_says(&c, CALL(2, "attach", DISK(",\"guest_path\":\"/d//x/\"")));
+    client_expect(&c, "\"result\":{\"id\":\"scsi-1\",\"kind\":\"scsi\",\"guest_path\":\"/d/x\","
+                      "\"location\":{\"controller\":0,\"lun\":0},\"shared\":false,\"refs\":1},"
+                      "\"id\":2}");
+    client_expect(&watcher, "\"change\":\"attached\"");
+    assert_non_null(strstr(watcher.line, "\"event\":\"device\""));
+    assert_non_null(strstr(watcher.line, "\"device\":{\"id\":\"scsi-1\",\"kind\":\"scsi\","
+                                         "\"guest_path\":\"/d/x\",\"location\":{"));
+    /* What was told of stays when its client goes; another one shares it. */
+    client_close(&c);
+    client_hello(&other, &k);
+    client_says(&other, CALL(1, "attach", DISK(",\"mount\":true")));
+    client_expect(&other, "\"shared\":true,\"refs\":2},\"id\":1}");
+    client_says(&other, CALL(2, "attach", DISK(",\"read_only\":true")));
+    client_expect(&other, "\"EXISTS\"");
+    client_says(&other, CALL(3, "inspect", "{}"));
+    client_expect(&other, "\"devices\":[{\"id\":\"scsi-1\",");
+    assert_non_null(strstr(other.line, "\"refs\":2,\"state\":\"attached\""));
+    client_says(&other, CALL(4, "detach", "{\"device\":\"scsi-1\"}"));
+    client_expect(&other, "\"result\":{},\"id\":4}");
+    client_says(&other, CALL(5, "detach", "{\"device\":\"scsi-1\"}"));
+    client_expect(&other, "\"result\":{},\"id\":5}");
+    client_expect(&watcher, "\"change\":\"detached\"");
+    control_kit_disks(&k, 0);
+    client_says(&other, CALL(6, "detach", "{\"device\":\"scsi-1\"}"));
+    client_expect(&other, "\"NOTFOUND\"");
+    /* One that nobody heard of coming is not told to go, either. */
+    k.script.refuse_mounts = 1;
+    client_says(&other, CALL(7, "attach", DISK(",\"mount\":true")));
+    client_expect(&other, "\"PEER\"");
+    control_kit_disks(&k, 0);
+    client_says(&other, CALL(8, "attach", DISK("")));
+    client_expect(&other, "\"id\":\"scsi-3\"");
+    client_expect(&watcher, "\"event\":\"device\"");
+    assert_non_null(strstr(watcher.line, "\"id\":\"scsi-3\""));
+    client_close(&watcher);
+    client_close(&other);
+    control_kit_expect_quiet(&k);
+    control_kit_close(&k);
+}
+
+/* At each moment of an attach: what was not answered is undone. */
+static void an_attach_is_its_clients(void **state) {
+    static const char line[] = CALL(1, "attach", DISK(",\"mount\":true"));
+    struct control_kit k = {.script = {.step_ms = 2}};
+    unsigned undone = 0;
+    (void)state;
+    control_kit_open(&k, true);
+    for (unsigned turns = 0; turns < 50; turns++) {
+        struct client c;
+        client_hello(&c, &k);
+        uint64_t before = uvm__sim_ledger(k.host).disks_added;
+        client_says(&c, line);
+        for (unsigned i = 0; i < turns; i++) {
+            uv_run(&k.loop.loop, UV_RUN_NOWAIT);
+        }
+        if (turns > 30) {
+            control_kit_run(&k, turns - 30);
+        }
+        char byte;
+        bool answered = recv(c.fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) == 1;
+        client_close(&c);
+        control_kit_clients(&k, 0);
+        control_kit_disks(&k, answered ? 1 : 0);
+        undone += !answered && uvm__sim_ledger(k.host).disks_added > before;
+        if (answered) {
+            char call[128];
+            const char *id = strstr(uvm_vm_devices(k.vm), "scsi-");
+            assert_non_null(id);
+            (void)snprintf(call, sizeof call, CALL(1, "detach", "{\"device\":\"%.*s\"}"),
+                           (int)strcspn(id, "\""), id);
+            client_hello(&c, &k);
+            client_says(&c, call);
+            client_expect(&c, "\"result\":{},\"id\":1}");
+            client_close(&c);
+            control_kit_disks(&k, 0);
+        }
+    }
+    assert_true(undone > 0);
+    /* By name, instead of by its end. */
+    struct client c;
+    client_hello(&c, &k);
+    client_says(&c, line);
+    client_says(&c, CALL(2, "cancel", "{\"id\":1}"));
+    client_expect(&c, "\"CANCELED\"");
+    client_close(&c);
+    control_kit_disks(&k, 0);
+    control_kit_expect_quiet(&k);
+    control_kit_close(&k);
+}
+
 static void events_and_the_end(void **state) {
     struct control_kit k = {0};
     struct client watcher, waiter, stopper, other;
@@ -519,6 +624,8 @@ int main(void) {
         cmocka_unit_test(death_kills_what_it_started),
         cmocka_unit_test(console_and_log),
         cmocka_unit_test(console_of_one_who_does_not_read),
+        cmocka_unit_test(devices_come_and_go),
+        cmocka_unit_test(an_attach_is_its_clients),
         cmocka_unit_test(events_and_the_end),
         cmocka_unit_test(an_end_is_remembered),
         cmocka_unit_test(an_end_that_cannot_be_remembered),

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT
+ * control_devices.c — what a control client attaches, detaches and watches.
+ *
+ * What can be attached is a table of kinds: a row reads its settings and starts the kind's operation. An
+ * attach runs under the connection's scope, so a client that goes away before it is done has it undone; one
+ * that goes in the very moment of success never hears of it, and gives its reference back likewise. What a
+ * client has been told of is not taken back when it goes.
+ */
+#include "uvm/control_int.h"
+#include "uvm/devices.h"
+#include <stdio.h>
+#include <string.h>
+
+static uvm_vm *vm_of(const struct control_call *call) {
+    return call->conn->control->vm;
+}
+
+static cJSON *if_complete(cJSON *take_tree, bool complete) {
+    if (complete) {
+        return take_tree;
+    }
+    cJSON_Delete(take_tree);
+    return NULL;
+}
+
+/* ---- attach ------------------------------------------------------------------------------- */
+
+struct attach_kind {
+    const char *name;
+    const char *const *keys; /* of settings */
+    /* Starts the operation, with on_attached. */
+    int (*start)(struct control_call *call, const cJSON *settings, struct uvm__fail *f);
+};
+
+static bool add_device(cJSON *o, const char *id, const char *kind, const char *guest_path,
+                       uint32_t controller, uint32_t lun) {
+    bool ok = o != NULL && cJSON_AddStringToObject(o, "id", id) != NULL &&
+              cJSON_AddStringToObject(o, "kind", kind) != NULL &&
+              uvm__control_add_text(o, "guest_path", guest_path) != NULL;
+    cJSON *at = ok ? cJSON_AddObjectToObject(o, "location") : NULL;
+    return at != NULL && uvm__json_add_u64(at, "controller", controller) != NULL &&
+           uvm__json_add_u64(at, "lun", lun) != NULL;
+}
+
+static void on_attached(uvm_op *op, const uvm_error *err, void *arg) {
+    struct control_call *call = arg;
+    if (err != NULL) {
+        uvm__control_refuse(call, err);
+        return;
+    }
+    struct uvm_attach_result r = uvm_attach_result(op);
+    uvm_vm *vm = vm_of(call);
+    char id[UVM__DEVICE_ID_BYTES];
+    (void)snprintf(id, sizeof id, "%s", r.id);
+    cJSON *o = cJSON_CreateObject();
+    bool ok = add_device(o, r.id, r.kind, r.guest_path, r.controller, r.lun) &&
+              cJSON_AddBoolToObject(o, "shared", r.shared) != NULL &&
+              uvm__json_add_u64(o, "refs", r.refs) != NULL;
+    if (!uvm__control_reply(call, if_complete(o, ok))) {
+        /* Refused only where the VM ends, which releases everything. */
+        (void)uvm_detach(vm, id, NULL, NULL, NULL, NULL);
+    }
+}
+
+static int read_scsi(const cJSON *s, struct uvm_scsi_params *p, struct uvm__fail *f) {
+    int rc = uvm__control_get_text(s, "host_path", &p->host_path, f);
+    rc = rc < 0 ? rc : uvm__control_get_bool(s, "read_only", &p->read_only, f);
+    rc = rc < 0 ? rc : uvm__control_get_bool(s, "physical", &p->physical, f);
+    rc = rc < 0 ? rc : uvm__control_get_bool(s, "mount", &p->mount, f);
+    rc = rc < 0 ? rc : uvm__control_get_text(s, "guest_path", &p->guest_path, f);
+    rc = rc < 0 ? rc : uvm__control_get_u64(s, "partition", 0, UINT32_MAX, &p->partition, f);
+    rc = rc < 0 ? rc : uvm__control_get_text(s, "filesystem", &p->filesystem, f);
+    rc = rc < 0 ? rc : uvm__control_get_bool(s, "ensure_filesystem", &p->ensure_filesystem, f);
+    rc = rc < 0 ? rc : uvm__control_get_bool(s, "block_dev", &p->block_dev, f);
+    return rc < 0 ? rc : uvm__control_get_bool(s, "encrypted", &p->encrypted, f);
+}
+
+static int start_scsi(struct control_call *call, const cJSON *settings, struct uvm__fail *f) {
+    struct uvm_scsi_params p = UVM_SCSI_PARAMS_INIT;
+    uvm_engine *e = call->conn->engine;
+    const char **options = NULL;
+    int rc = read_scsi(settings, &p, f);
+    rc = rc < 0 ? rc
+                : uvm__control_get_list(e, settings, "options", UVM_DISK_OPTIONS_MAX, &options, f);
+    if (rc == 0) {
+        p.options = options;
+        rc = uvm_scsi_attach(vm_of(call), &p, call->conn->scope, on_attached, call, &call->op);
+        rc = rc < 0 ? uvm__control_refused(vm_of(call), rc, f) : 0;
+    }
+    uvm__free(e, (void *)options);
+    return rc;
+}
+
+static const struct attach_kind kinds[] = {
+    {"scsi",
+     (const char *const[]){"host_path", "read_only", "physical", "mount", "guest_path", "partition",
+                           "options", "filesystem", "ensure_filesystem", "block_dev", "encrypted",
+                           NULL},
+     start_scsi},
+};
+
+int uvm__control_attach(struct control_call *call, const cJSON *params, struct uvm__fail *f) {
+    const char *name = "";
+    int rc = uvm__control_get_text(params, "kind", &name, f);
+    if (rc < 0) {
+        return rc;
+    }
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if (strcmp(kinds[i].name, name) == 0) {
+            const cJSON *settings = uvm__json_get(UVM__JSON_STRICT, params, "settings");
+            rc = uvm__control_check_keys(settings, kinds[i].keys, f);
+            return rc < 0 ? rc : kinds[i].start(call, settings, f);
+        }
+    }
+    return uvm__fail(f, UVM_E_INVAL, 0,
+                     "params: \"kind\": \"%.60s\" is nothing that can be attached", name);
+}
+
+/* ---- detach, devices ---------------------------------------------------------------------- */
+
+static void on_detached(uvm_op *op, const uvm_error *err, void *arg) {
+    (void)op;
+    if (err != NULL) {
+        uvm__control_refuse(arg, err);
+    } else {
+        uvm__control_reply(arg, cJSON_CreateObject());
+    }
+}
+
+int uvm__control_detach(struct control_call *call, const cJSON *params, struct uvm__fail *f) {
+    const char *id = "";
+    int rc = uvm__control_get_text(params, "device", &id, f);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = uvm_detach(vm_of(call), id, call->conn->scope, on_detached, call, &call->op);
+    return rc == -UVM_E_INVAL ? uvm__fail(f, UVM_E_INVAL, 0, "params: which \"device\"?")
+           : rc < 0           ? uvm__control_refused(vm_of(call), rc, f)
+                              : 0;
+}
+
+int uvm__control_devices(struct control_call *call, const cJSON *params, struct uvm__fail *f) {
+    uvm_vm *vm = vm_of(call);
+    const char *text = uvm_vm_devices(vm);
+    cJSON *o = cJSON_CreateObject();
+    (void)params;
+    if (text != NULL && strlen(text) > UVM__SOCK_OUT_BYTES_MAX / 2) {
+        cJSON_Delete(o);
+        return uvm__fail(f, UVM_E_LIMIT, 0, "%s: the list of its devices has %zu bytes",
+                         vm->options.name, strlen(text));
+    }
+    cJSON *node = uvm__control_raw(vm->engine, text);
+    bool ok = o != NULL && node != NULL && cJSON_AddItemToObject(o, "devices", node);
+    if (!ok) {
+        cJSON_Delete(node);
+    }
+    uvm__control_reply(call, if_complete(o, ok));
+    return 0;
+}
+
+/* ---- events ------------------------------------------------------------------------------- */
+
+static cJSON *device_event(const uvm_control *c, enum uvm__device_news news,
+                           const struct uvm__attach_result *about) {
+    cJSON *o = cJSON_CreateObject();
+    bool ok = o != NULL && cJSON_AddStringToObject(o, "event", "device") != NULL &&
+              uvm__control_add_text(o, "id", c->vm->options.id) != NULL &&
+              uvm__control_add_text(o, "name", c->vm->options.name) != NULL &&
+              cJSON_AddStringToObject(o, "change", uvm__device_news_text(news)) != NULL &&
+              uvm__json_add_u64(o, "at_ms", uvm__wall_ns(c->engine) / 1000000u) != NULL;
+    cJSON *device = ok ? cJSON_AddObjectToObject(o, "device") : NULL;
+    return if_complete(o, device != NULL &&
+                              add_device(device, about->id, about->kind, about->guest_path,
+                                         about->controller, about->lun));
+}
+
+void uvm__control_calls_on_device(struct control_conn *conn, enum uvm__device_news news,
+                                  const struct uvm__attach_result *about) {
+    struct uvm__list *it;
+    UVM__LIST_FOREACH(it, &conn->calls) {
+        if (UVM__CONTAINER_OF(it, struct control_call, link)->wait == CONTROL_WAIT_EVENTS) {
+            uvm__control_notify(conn, device_event(conn->control, news, about));
+        }
+    }
+}
