@@ -197,8 +197,8 @@ static void on_readable(struct uvm__sock *s, void *arg) {
 
 /* ---- calls -------------------------------------------------------------------------------- */
 
-void client_call(struct client *c, const char *method, cJSON *take_params, const int *fds,
-                 size_t fds_count, client_fn fn, void *arg) {
+uint64_t client_call(struct client *c, const char *method, cJSON *take_params, const int *fds,
+                     size_t fds_count, client_fn fn, void *arg) {
     size_t slot = 0, bytes = 0;
     while (slot < CLIENT_CALLS_MAX && c->calls[slot].id != 0) {
         slot++;
@@ -223,6 +223,7 @@ void client_call(struct client *c, const char *method, cJSON *take_params, const
         (void)uvm__sock_send(c->sock, text, bytes + 1, fds, fds_count);
         uvm__free(c->engine, text);
     }
+    return text == NULL ? 0 : id;
 }
 
 /* ---- begin -------------------------------------------------------------------------------- */

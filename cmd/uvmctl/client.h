@@ -28,8 +28,8 @@ struct client_events {
 int client_open(struct app *app, int state, const char *name, const struct client_events *events,
                 struct client **ret, struct uvm__fail *f);
 const char *client_name(const struct client *c);
-/* `take_params` NULL: none. Descriptors are the caller's. */
-void client_call(struct client *c, const char *method, cJSON *take_params, const int *fds,
-                 size_t fds_count, client_fn fn, void *arg);
+/* `take_params` NULL: none. Descriptors are the caller's. The call's id, for "cancel"; 0: not sent. */
+uint64_t client_call(struct client *c, const char *method, cJSON *take_params, const int *fds,
+                     size_t fds_count, client_fn fn, void *arg);
 /* No callback runs after it. Accepts NULL. */
 void client_close(struct client *c);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * events.c — `uvmctl events`: state changes as they happen.
+ * events.c — `uvmctl events`: state changes and attachments as they happen.
  *
  * Of one UVM until its end; without NAME of all, those that come later included, until Ctrl-C. Who is new is
  * seen by looking into the state folder again and again: a boot takes longer than the pause in between, and
@@ -46,12 +46,30 @@ static void forget(struct watched *o) {
     free(o);
 }
 
+static const char *text_at(const cJSON *o, const char *key) {
+    const char *text = o == NULL ? NULL : uvm__json_string(uvm__json_get(UVM__JSON_STRICT, o, key));
+    return text == NULL ? "" : text;
+}
+
+/* "running", "stopped guest-shutdown", "attached scsi-1 /data". */
+static void print_event(const cJSON *params) {
+    const cJSON *about = uvm__json_get(UVM__JSON_STRICT, params, "device");
+    bool device = strcmp(text_at(params, "event"), "device") == 0;
+    if (!device) {
+        about = uvm__json_get(UVM__JSON_STRICT, params, "exit");
+    }
+    const char *const words[] = {text_at(params, device ? "change" : "state"),
+                                 text_at(about, device ? "id" : "reason"),
+                                 device ? text_at(about, "guest_path") : ""};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        printf("%s%s", i == 0 || words[i][0] == 0 ? "" : " ", words[i]);
+    }
+    printf("\n");
+}
+
 static void on_event(struct client *c, const cJSON *params, void *arg) {
     struct watched *o = arg;
     struct reach *r = &o->w->r;
-    const cJSON *exit = uvm__json_get(UVM__JSON_STRICT, params, "exit");
-    const char *state = uvm__json_string(uvm__json_get(UVM__JSON_STRICT, params, "state"));
-    const char *reason = uvm__json_string(uvm__json_get(UVM__JSON_STRICT, exit, "reason"));
     if (r->json) {
         char *text = cJSON_PrintUnformatted(params);
         printf("%s\n", text == NULL ? "{}" : text);
@@ -65,9 +83,8 @@ static void on_event(struct client *c, const cJSON *params, void *arg) {
         if (gmtime_r(&t, &tm) != NULL) {
             (void)strftime(at, sizeof at, "%Y-%m-%dT%H:%M:%S", &tm);
         }
-        printf("%s.%03uZ %s %s%s%s\n", at, (unsigned)(ms % 1000), client_name(c),
-               state == NULL ? "?" : state, reason == NULL ? "" : " ",
-               reason == NULL ? "" : reason);
+        printf("%s.%03uZ %s ", at, (unsigned)(ms % 1000), client_name(c));
+        print_event(params);
     }
     if (fflush(stdout) != 0) {
         reach_end(r, EXIT_FAILED);
@@ -183,11 +200,11 @@ static int events(char **argv) {
 
 const struct verb verb_events = {
     .name = "events",
-    .summary = "state changes as they happen",
+    .summary = "state changes and attachments as they happen",
     .words = "[NAME]",
     .about =
-        "Shows the state of a UVM and each change until its end; without NAME of all UVMs, those\n"
-        "that come later too, until Ctrl-C.",
+        "Shows the state of a UVM, each change until its end, and devices that come and go; without\n"
+        "NAME of all UVMs, those that come later too, until Ctrl-C.",
     .options = events_rows,
     .status = "0, 1, or 3 when there is no such UVM.",
     .example = "uvmctl events web",

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define UNDO_MS 15000u /* for the owner's answer once the verb's time is over */
+
 static bool on_option(const struct option_row *row, const char *value, void *arg) {
     struct reach *r = arg;
     if (strcmp(row->name, "json") == 0) {
@@ -28,6 +30,10 @@ static bool on_option(const struct option_row *row, const char *value, void *arg
 
 static bool on_word(const char *word, void *arg) {
     struct reach *r = arg;
+    if (r->word != NULL && r->more_wanted[r->more_count] != NULL) {
+        r->more[r->more_count++] = word;
+        return true;
+    }
     if (r->word != NULL || !(r->takes_name || r->needs_name)) {
         out_usage("%s: one word too many: \"%s\"", r->verb->name, word);
         return false;
@@ -57,6 +63,11 @@ static bool read_words(struct reach *r, char **argv) {
         out_usage("%s: of which UVM? \"uvmctl ps\" lists them", r->verb->name);
         return false;
     }
+    if (r->more_wanted[r->more_count] != NULL) {
+        out_usage("%s: after %s stands %s", r->verb->name, r->more_count == 0 ? "NAME" : r->more[0],
+                  r->more_wanted[r->more_count]);
+        return false;
+    }
     if (r->takes_command && (r->command == NULL || r->command[0] == NULL)) {
         out_usage("%s: a command stands after --", r->verb->name);
         return false;
@@ -73,13 +84,23 @@ static void on_interrupt(struct app *app, int signo, unsigned times) {
     reach_end(app->arg, EXIT_SIGNAL + signo);
 }
 
-static void on_timeout(uv_timer_t *timer) {
-    struct reach *r = timer->data;
+void reach_fail_timeout(struct reach *r) {
     struct uvm__fail f;
     int rc =
         uvm__fail(&f, UVM_E_TIMEDOUT, 0, "%s: not done after %llu ms",
                   r->word == NULL ? r->verb->name : r->word, (unsigned long long)r->timeout_ms);
     reach_fail_words(r, rc, &f);
+}
+
+static void on_timeout(uv_timer_t *timer) {
+    struct reach *r = timer->data;
+    if (r->on_timeout != NULL && r->client != NULL && !r->giving_up) {
+        r->giving_up = true;
+        (void)uv_timer_start(timer, on_timeout, UNDO_MS, 0);
+        r->on_timeout(r);
+    } else {
+        reach_fail_timeout(r);
+    }
 }
 
 bool reach_begin(struct reach *r, char **argv) {

@@ -8,12 +8,18 @@
 #include "cmd/uvmctl/help.h"
 #include "cmd/uvmctl/out.h"
 
+#define REACH_WORDS_MAX 2u /* words of a verb after NAME */
+
 struct reach {
     struct app app;
     const struct verb *verb;
     const char *word; /* NAME as given; NULL: none */
     bool needs_name;
     bool takes_name; /* it may be missing */
+    /* Words after NAME, all of them needed: what each one is, "a device's id"; NULL ends them. */
+    const char *more_wanted[REACH_WORDS_MAX + 1];
+    const char *more[REACH_WORDS_MAX];
+    unsigned more_count;
     bool json;
     int engine_status; /* for what is no status of its own: EXIT_FAILED, or exec's EXIT_ENGINE */
     uint64_t timeout_ms;
@@ -26,6 +32,9 @@ struct reach {
     char **command; /* after -- */
     bool takes_command;
     void (*before_end)(struct reach *r); /* NULL: nothing */
+    /* The verb's time is over, and the owner is to say how far it has come. NULL: it fails at once. */
+    void (*on_timeout)(struct reach *r);
+    bool giving_up;
     /* An option that is not --json or --timeout. False: it said why. */
     bool (*on_option)(struct reach *r, const struct option_row *row, const char *value);
     /* NAME is no more: what is remembered of it. It ends the verb. NULL: the verb fails. */
@@ -48,6 +57,8 @@ bool reach_tell_ended(struct reach *r);
 void reach_json_exit(struct json_out *j, const cJSON *exit);
 /* Says the error and ends with its status; `status` 0: by its code. */
 void reach_fail(struct reach *r, const uvm_error *err, int status);
+/* "not done after 500 ms", as the verb's end. */
+void reach_fail_timeout(struct reach *r);
 void reach_fail_words(struct reach *r, int negative, const struct uvm__fail *f);
 /* Ends the verb: closes what is open. Idempotent; the first status counts. */
 void reach_end(struct reach *r, int status);

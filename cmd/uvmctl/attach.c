@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: MIT
+ * attach.c — `uvmctl attach` and `uvmctl detach`: devices of a UVM that runs.
+ *
+ * The owner does the work. Ctrl-C and the deadline ask it to cancel, and then the verb waits for the answer:
+ * it comes when everything is undone, or says that the work was done by then, which counts. A second Ctrl-C
+ * does not wait; the owner, who sees the connection end, undoes all the same.
+ *
+ * An answer that takes more than a second shows on a terminal how far the attachment has come, each time
+ * that changes; the owner's list of devices is the source.
+ */
+#include "cmd/uvmctl/disk.h"
+#include "cmd/uvmctl/reach.h"
+#include "cmd/uvmctl/verbs.h"
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define QUIET_MS 1000u /* before progress is shown */
+#define LOOK_MS 250u
+#define OPTIONS_MAX UVM_DISK_OPTIONS_MAX
+
+struct change {
+    struct reach r;
+    const char *method;
+    uint64_t call; /* under way; 0: not sent */
+    char *host;    /* of an attach */
+    const char *guest_path, *filesystem, *options[OPTIONS_MAX];
+    size_t options_count;
+    uint64_t partition;
+    bool read_only, ensure, block_dev, mount;
+    bool timed_out;
+    uv_timer_t timer; /* progress */
+    char shown[64];   /* the state that was shown last */
+};
+
+static struct change *change_of(struct reach *r) {
+    return (struct change *)(void *)r; /* its first member */
+}
+
+/* ---- progress ----------------------------------------------------------------------------- */
+
+static const char *text_at(const cJSON *o, const char *key) {
+    const char *text = uvm__json_string(uvm__json_get(UVM__JSON_STRICT, o, key));
+    return text == NULL ? "" : text;
+}
+
+/* The newest attachment that this verb is about. */
+static const cJSON *find(const struct change *c, const cJSON *list) {
+    const cJSON *node, *found = NULL;
+    cJSON_ArrayForEach(node, list) {
+        bool its = c->host != NULL ? strcmp(text_at(node, "host_path"), c->host) == 0
+                                   : strcmp(text_at(node, "id"), c->r.more[0]) == 0;
+        found = its ? node : found;
+    }
+    return found;
+}
+
+static void on_list(struct client *client, const cJSON *result, const uvm_error *err, int status,
+                    void *arg) {
+    struct change *c = arg;
+    (void)client;
+    (void)status;
+    if (err != NULL || c->r.over) {
+        return;
+    }
+    const cJSON *entry = find(c, uvm__json_get(UVM__JSON_STRICT, result, "devices"));
+    const char *state = entry == NULL ? "" : text_at(entry, "state");
+    if (state[0] != 0 && strcmp(state, c->shown) != 0) {
+        (void)snprintf(c->shown, sizeof c->shown, "%s", state);
+        out_message("  %-10s %6llu ms  %s", state,
+                    (unsigned long long)(uv_now(&c->r.app.loop) - c->r.app.started_ms),
+                    text_at(entry, "id"));
+    }
+}
+
+static void on_look(uv_timer_t *timer) {
+    struct change *c = timer->data;
+    (void)client_call(c->r.client, "devices", NULL, NULL, 0, on_list, c);
+}
+
+/* ---- the end ------------------------------------------------------------------------------ */
+
+static void give_up(struct change *c) {
+    cJSON *params = c->call == 0 ? NULL : cJSON_CreateObject();
+    if (params == NULL || uvm__json_add_u64(params, "id", c->call) == NULL) {
+        cJSON_Delete(params);
+        reach_end(&c->r, EXIT_FAILED);
+        return;
+    }
+    (void)client_call(c->r.client, "cancel", params, NULL, 0, NULL, NULL);
+}
+
+static void on_interrupt(struct app *app, int signo, unsigned times) {
+    struct change *c = app->arg;
+    if (times == 1 && c->call != 0) {
+        give_up(c);
+    } else {
+        reach_end(&c->r, EXIT_SIGNAL + signo);
+    }
+}
+
+static void on_timeout(struct reach *r) {
+    struct change *c = change_of(r);
+    c->timed_out = true;
+    give_up(c);
+}
+
+static void before_end(struct reach *r) {
+    uv_close((uv_handle_t *)&change_of(r)->timer, NULL);
+}
+
+static void print_attached(const struct change *c, const cJSON *result) {
+    if (c->r.json) {
+        char *text = cJSON_PrintUnformatted(result);
+        printf("%s\n", text == NULL ? "{}" : text);
+        cJSON_free(text);
+        return;
+    }
+    const char *path = text_at(result, "guest_path");
+    const cJSON *at = uvm__json_get(UVM__JSON_STRICT, result, "location");
+    uint64_t controller = 0, lun = 0;
+    (void)uvm__json_u64(uvm__json_get(UVM__JSON_STRICT, at, "controller"), UINT32_MAX, &controller);
+    (void)uvm__json_u64(uvm__json_get(UVM__JSON_STRICT, at, "lun"), UINT32_MAX, &lun);
+    if (path[0] == 0) {
+        printf("%s controller %llu, LUN %llu\n", text_at(result, "id"),
+               (unsigned long long)controller, (unsigned long long)lun);
+    } else {
+        printf("%s %s\n", text_at(result, "id"), path);
+    }
+}
+
+static void print_detached(const struct change *c) {
+    if (c->r.json) {
+        struct json_out j = {0};
+        json_open(&j, NULL, '{');
+        json_text(&j, "id", c->r.more[0]);
+        json_close(&j, '}');
+        (void)json_finish(&j, STDOUT_FILENO);
+    }
+}
+
+static void on_answer(struct client *client, const cJSON *result, const uvm_error *err, int status,
+                      void *arg) {
+    struct change *c = arg;
+    (void)client;
+    (void)status;
+    c->call = 0;
+    if (err == NULL) {
+        if (c->host != NULL) {
+            print_attached(c, result);
+        } else {
+            print_detached(c);
+        }
+        reach_end(&c->r, EXIT_DONE);
+        return;
+    }
+    enum uvm_error_code code = uvm_error_code(err);
+    if (c->timed_out && code == UVM_E_CANCELED) {
+        reach_fail_timeout(&c->r);
+        return;
+    }
+    /* Of an attach it is the image that is not there; of either, no place in the UVM is no lack of the
+     * host's. */
+    bool plain = code == UVM_E_LIMIT || (code == UVM_E_NOTFOUND && c->host != NULL);
+    int interrupted = c->r.app.interrupted;
+    reach_fail(&c->r, err,
+               interrupted != 0 ? EXIT_SIGNAL + interrupted
+               : c->timed_out   ? EXIT_TIMEOUT
+               : plain          ? EXIT_FAILED
+                                : 0);
+}
+
+/* ---- begin -------------------------------------------------------------------------------- */
+
+/* `make` takes part after the words are known. */
+static int run(struct change *c, char **argv, cJSON *(*make)(struct change *c)) {
+    c->r.needs_name = true;
+    c->r.on_timeout = on_timeout;
+    if (!reach_begin(&c->r, argv)) {
+        return c->r.status;
+    }
+    c->r.before_end = before_end;
+    c->r.app.on_interrupt = on_interrupt;
+    (void)uv_timer_init(&c->r.app.loop, &c->timer);
+    c->timer.data = c;
+    uv_unref((uv_handle_t *)&c->timer);
+    cJSON *params = make(c);
+    if (params == NULL) {
+        reach_end(&c->r, EXIT_USAGE); /* it said why */
+    } else if (reach_connect(&c->r, &(struct client_events){.arg = c})) {
+        c->call = client_call(c->r.client, c->method, params, NULL, 0, on_answer, c);
+        if (out_stderr_is_terminal()) {
+            (void)uv_timer_start(&c->timer, on_look, QUIET_MS, LOOK_MS);
+        }
+        if (c->call == 0) {
+            out_message("%s: out of memory", c->r.verb->name);
+            reach_end(&c->r, EXIT_FAILED);
+        }
+    } else {
+        cJSON_Delete(params);
+    }
+    int status = reach_run(&c->r);
+    free(c->host);
+    return status;
+}
+
+/* ---- attach ------------------------------------------------------------------------------- */
+
+static const struct option_row attach_rows[] = {
+    {"mount", 'm', "GUESTPATH", "mount it there; \"auto\": where the UVM chooses"},
+    {"ro", 0, NULL, "read-only"},
+    {"partition", 'p', "N", "mount that partition, not the whole disk"},
+    {"filesystem", 0, "T", "the file system: ext4, xfs, … (what is found)"},
+    {"ensure-filesystem", 0, NULL, "format what has another file system, or none"},
+    {"block-dev", 0, NULL, "make GUESTPATH a link to the device instead of a mount"},
+    {"option", 'o', "WORD", "an option of the mount; may be repeated"},
+    REACH_OPTIONS,
+    {NULL, 0, NULL, NULL},
+};
+
+static bool attach_option(struct reach *r, const struct option_row *row, const char *value) {
+    struct change *c = change_of(r);
+    switch (row - attach_rows) {
+    case 0:
+        c->mount = true;
+        c->guest_path = strcmp(value, "auto") == 0 ? NULL : value;
+        return true;
+    case 1:
+        c->read_only = true;
+        return true;
+    case 2:
+        if (args_read_number(value, 1, UINT32_MAX, &c->partition)) {
+            return true;
+        }
+        out_usage("attach: --partition: \"%s\" is not a number from 1 on", value);
+        return false;
+    case 3:
+        c->filesystem = value;
+        return true;
+    case 4:
+        c->ensure = true;
+        return true;
+    case 5:
+        c->block_dev = true;
+        return true;
+    default:
+        break;
+    }
+    if (c->options_count == OPTIONS_MAX) {
+        out_usage("attach: --option: more than %u", OPTIONS_MAX);
+        return false;
+    }
+    c->options[c->options_count++] = value;
+    return true;
+}
+
+static bool put_flag(cJSON *o, const char *key, bool value) {
+    return !value || cJSON_AddTrueToObject(o, key) != NULL;
+}
+
+static bool put_text(cJSON *o, const char *key, const char *value) {
+    return value == NULL || cJSON_AddStringToObject(o, key, value) != NULL;
+}
+
+static bool put_options(cJSON *o, const struct change *c) {
+    cJSON *list = c->options_count == 0 ? NULL
+                                        : cJSON_CreateStringArray((const char *const *)c->options,
+                                                                  (int)c->options_count);
+    if (list != NULL && !cJSON_AddItemToObject(o, "options", list)) {
+        cJSON_Delete(list);
+        return false;
+    }
+    return list != NULL || c->options_count == 0;
+}
+
+static cJSON *attach_params(struct change *c) {
+    if (strcmp(c->r.more[0], "scsi") != 0) {
+        out_usage("attach: \"%s\" is nothing that can be attached; scsi is", c->r.more[0]);
+        return NULL;
+    }
+    c->host = disk_host_path("attach", c->r.more[1]);
+    if (c->host == NULL) {
+        return NULL;
+    }
+    cJSON *params = cJSON_CreateObject();
+    cJSON *s = params == NULL ? NULL : cJSON_AddObjectToObject(params, "settings");
+    bool ok = s != NULL && put_text(params, "kind", c->r.more[0]) &&
+              put_text(s, "host_path", c->host) && put_flag(s, "read_only", c->read_only) &&
+              put_flag(s, "mount", c->mount) && put_text(s, "guest_path", c->guest_path) &&
+              (c->partition == 0 || uvm__json_add_u64(s, "partition", c->partition) != NULL) &&
+              put_text(s, "filesystem", c->filesystem) &&
+              put_flag(s, "ensure_filesystem", c->ensure) &&
+              put_flag(s, "block_dev", c->block_dev) && put_options(s, c);
+    if (!ok) {
+        out_message("attach: out of memory");
+        cJSON_Delete(params);
+        return NULL;
+    }
+    return params;
+}
+
+static int attach(char **argv) {
+    struct change c = {.r = {.verb = &verb_attach,
+                             .more_wanted = {"what to attach: scsi", "FILE, the disk's image"},
+                             .on_option = attach_option},
+                       .method = "attach"};
+    return run(&c, argv, attach_params);
+}
+
+const struct verb verb_attach = {
+    .name = "attach",
+    .summary = "attach a disk to a UVM that runs",
+    .words = "NAME scsi FILE [--mount GUESTPATH] [--ro] [OPTION…]",
+    .about =
+        "Attaches the disk image (or block device) FILE, and mounts it where --mount says; prints\n"
+        "the attachment's id and where the guest sees it. What is attached already in the same way\n"
+        "is shared: it is there until each attach has had its detach. Ctrl-C undoes all of it.",
+    .options = attach_rows,
+    .status = "0, 1, 2, 3 when there is no such UVM, 4 when it is in the wrong state, or disk or\n"
+              "GUESTPATH are in use in another way, 124 the timeout passed, 130 interrupted.",
+    .example = "uvmctl attach web scsi data.vhdx --mount /data\n"
+               "uvmctl attach web scsi new.img --mount auto --filesystem ext4 --ensure-filesystem",
+    .run = attach,
+};
+
+/* ---- detach ------------------------------------------------------------------------------- */
+
+static const struct option_row detach_rows[] = {
+    REACH_OPTIONS,
+    {NULL, 0, NULL, NULL},
+};
+
+static cJSON *detach_params(struct change *c) {
+    cJSON *params = cJSON_CreateObject();
+    if (params == NULL || !put_text(params, "device", c->r.more[0])) {
+        out_message("detach: out of memory");
+        cJSON_Delete(params);
+        return NULL;
+    }
+    return params;
+}
+
+static int detach(char **argv) {
+    struct change c = {.r = {.verb = &verb_detach, .more_wanted = {"ID, as attach printed it"}},
+                       .method = "detach"};
+    return run(&c, argv, detach_params);
+}
+
+const struct verb verb_detach = {
+    .name = "detach",
+    .summary = "take an attached device away",
+    .words = "NAME ID",
+    .about =
+        "Gives back one attach of ID (\"uvmctl devices\" lists them). The last one takes the device\n"
+        "away: done is when the guest and the host have let go. One that the guest still uses\n"
+        "stays as it is; one that got stuck later is quarantined, and detach goes on with it.",
+    .options = detach_rows,
+    .status = "0, 1, 3 when there is no such UVM or device, 4 when it cannot be detached now,\n"
+              "124 the timeout passed, 130 interrupted.",
+    .example = "uvmctl detach web scsi-1",
+    .run = detach,
+};
