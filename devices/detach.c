@@ -75,7 +75,9 @@ static uvm_error *begin(struct detach *t, bool *ret_over) {
     }
     bool last = dev->refs <= 1 && dev->pending == 0;
     if (dev->pinned && dev->refs <= 1) {
-        return refuse(t, UVM_E_STATE, "is a disk of the boot: it goes with the utility VM");
+        return refuse(t, UVM_E_STATE,
+                      dev->internal ? "is the tools disk: it goes with the utility VM"
+                                    : "is a disk of the boot: it goes with the utility VM");
     }
     if (dev->refs == 0 && (dev->pending > 0 || !dev->leaving)) {
         return refuse(t, UVM_E_STATE, "is still being attached");

@@ -33,6 +33,7 @@ struct uvm__device {
     enum uvm__device_phase phase;
     enum uvm__device_news told; /* the latest */
     bool pinned;                /* the VM cannot be without it */
+    bool internal;              /* of the engine's own use; pinned once it is there */
     bool leaving;               /* it shall go */
     uvm_error *failed;          /* why it does not come: all who wait hear it, then it leaves */
     uvm_error *stuck; /* why it did not leave at the last try; with `leaving`: quarantined */

@@ -4,7 +4,7 @@
  * A device is held by the registry until it is gone, by each operation that is about it, and by each call
  * under way; it is freed with the last hold. So an answer that comes after the VM's end finds it still.
  */
-#include "devices/device_int.h"
+#include "devices/scsi_int.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -204,6 +204,7 @@ void uvm__devices_set_bridge(struct uvm__devices *d, struct uvm__bridge *bridge)
 }
 
 void uvm__devices_end(struct uvm__devices *d) {
+    uvm__scsi_tools_end(d);
     d->system = NULL;
     d->bridge = NULL;
     while (!uvm__list_empty(&d->list)) {
@@ -237,7 +238,8 @@ static bool add_device(cJSON *array, const struct uvm__device *dev) {
               cJSON_AddStringToObject(o, "kind", dev->kind->name) != NULL &&
               dev->kind->json(dev, o) && uvm__json_add_u64(o, "refs", dev->refs) != NULL &&
               cJSON_AddStringToObject(o, "state", state_text(dev)) != NULL &&
-              cJSON_AddBoolToObject(o, "quarantined", uvm__device_quarantined(dev)) != NULL;
+              cJSON_AddBoolToObject(o, "quarantined", uvm__device_quarantined(dev)) != NULL &&
+              cJSON_AddBoolToObject(o, "internal", dev->internal) != NULL;
     if (!ok || !cJSON_AddItemToArray(array, o)) {
         cJSON_Delete(o);
         return false;

@@ -349,6 +349,11 @@ void uvm__scsi_set_controllers(struct uvm__devices *d, uint8_t controllers) {
     d->scsi.controllers = controllers;
 }
 
+void uvm__scsi_set_tools(struct uvm__devices *d, const char *path) {
+    UVM_ASSERT(d->scsi.tools == NULL);
+    d->scsi.tools_path = path;
+}
+
 int uvm__scsi_pin(struct uvm__devices *d, uint32_t controller, uint32_t lun, const char *host_path,
                   bool read_only, bool physical, struct uvm__fail *f) {
     UVM_ASSERT(controller < UVM__SCSI_CONTROLLERS_MAX && lun < UVM__SCSI_LUNS_MAX);

@@ -25,6 +25,8 @@ struct uvm__scsi {
     struct uvm__list disks;                   /* struct uvm__scsi_disk.link */
     uint64_t used[UVM__SCSI_CONTROLLERS_MAX]; /* bit per LUN: taken */
     uint8_t controllers;                      /* bit per controller that the VM has */
+    const char *tools_path;                   /* scsi_tools.c; NULL: there is no tools disk */
+    struct uvm__scsi_tools *tools;            /* NULL: not needed yet */
 };
 
 /* Borrowed during the call; see struct uvm_scsi_params (uvm/devices.h). */
@@ -47,6 +49,9 @@ struct uvm__scsi_params *uvm__scsi_copy(uvm_engine *e, const struct uvm__scsi_pa
 
 /* The controllers that the VM's document has, before anything is attached. */
 void uvm__scsi_set_controllers(struct uvm__devices *d, uint8_t controllers);
+/* The image of the tools disk, which the first mount that may format brings; NULL: none. `path` outlives
+ * the registry. */
+void uvm__scsi_set_tools(struct uvm__devices *d, const char *path);
 /* A disk that the document attaches: in its slot as long as the VM lives, shared by whoever asks for the
  * same path. -UVM_E_EXISTS: the slot or the path is taken. */
 int uvm__scsi_pin(struct uvm__devices *d, uint32_t controller, uint32_t lun, const char *host_path,

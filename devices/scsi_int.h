@@ -59,6 +59,13 @@ static inline struct uvm__scsi_mount *uvm__scsi_mount_of(const struct uvm__devic
     return UVM__CONTAINER_OF((struct uvm__device *)dev, struct uvm__scsi_mount, base);
 }
 
+/* scsi_tools.c */
+#define UVM__SCSI_TOOLS "/run/uvm/tools" /* where the agent looks for programs (cmd/gcs/tools.h) */
+/* Whether the guest has the tools that this mount may need. False: they are on their way, and bring its next
+ * turn; or they cannot come, and it has failed. */
+bool uvm__scsi_tools_ready(struct uvm__scsi_mount *m);
+void uvm__scsi_tools_end(struct uvm__devices *d); /* the VM is over; idempotent */
+
 /* scsi_check.c: the same mount, but for where; the order of the options does not count. */
 bool uvm__scsi_same_mount(const struct uvm__scsi_params *a, const struct uvm__scsi_params *b);
 
@@ -69,6 +76,8 @@ int uvm__scsi_mount_requests(struct uvm__scsi_mount *m);
 void uvm__scsi_resource(const struct uvm__scsi_disk *disk, char ret[UVM__MODIFY_PATH_BYTES]);
 
 /* scsi_turn.c */
+/* `err` in words that say which device it was, and what did not happen. */
+uvm_error *uvm__scsi_explain(const struct uvm__device *dev, const uvm_error *err, const char *what);
 void uvm__scsi_turn(struct uvm__device *dev);
 bool uvm__scsi_withdraw(struct uvm__device *dev);
 void uvm__scsi_again(struct uvm__device *dev);

@@ -34,7 +34,8 @@ static bool is_lost(const uvm_error *err) {
 }
 
 /* Says which device it was; a lost connection is told as CLOSED, whoever noticed it first. */
-static uvm_error *explain(const struct uvm__device *dev, const uvm_error *err, const char *what) {
+uvm_error *uvm__scsi_explain(const struct uvm__device *dev, const uvm_error *err,
+                             const char *what) {
     char text[UVM__DEVICE_TEXT_BYTES];
     dev->kind->text(dev, text, sizeof text);
     enum uvm_error_code code = is_lost(err) ? UVM_E_CLOSED : uvm_error_code(err);
@@ -55,7 +56,7 @@ static void fail_all(struct uvm__scsi_disk *disk, const uvm_error *err, const ch
     struct uvm__list *it;
     UVM__LIST_FOREACH(it, &disk->mounts) {
         struct uvm__device *dev = &mount_of(it)->base;
-        uvm__device_fail(dev, explain(dev, err, what));
+        uvm__device_fail(dev, uvm__scsi_explain(dev, err, what));
     }
 }
 
@@ -63,7 +64,7 @@ static void stick_all(struct uvm__scsi_disk *disk, const uvm_error *err, const c
     struct uvm__list *it;
     UVM__LIST_FOREACH(it, &disk->mounts) {
         struct uvm__device *dev = &mount_of(it)->base;
-        uvm__device_stick(dev, explain(dev, err, what));
+        uvm__device_stick(dev, uvm__scsi_explain(dev, err, what));
     }
 }
 
@@ -239,9 +240,12 @@ static void on_mounted(uvm_op *op, const uvm_error *err, void *arg) {
     if (err == NULL) {
         uvm__device_set_phase(&m->base, UVM__DEVICE_READY);
     } else {
-        uvm__device_fail(&m->base, explain(&m->base, err,
-                                           m->mounts ? "the guest did not mount it"
-                                                     : "the guest does not see it"));
+        bool bare = m->want->ensure_filesystem && m->base.devices->scsi.tools_path == NULL;
+        uvm__device_fail(
+            &m->base, uvm__scsi_explain(&m->base, err,
+                                        bare ? "the guest did not mount it, and has no tools disk"
+                                        : m->mounts ? "the guest did not mount it"
+                                                    : "the guest does not see it"));
     }
     uvm__device_touch(&m->base);
 }
@@ -252,7 +256,7 @@ static void mount(struct uvm__scsi_mount *m) {
     if (rc < 0) {
         uvm_error *err = uvm__fail_error(m->base.devices->engine, rc, NULL);
         m->state = UVM__SCSI_UNMOUNTED;
-        uvm__device_fail(&m->base, explain(&m->base, err, "the guest was not asked"));
+        uvm__device_fail(&m->base, uvm__scsi_explain(&m->base, err, "the guest was not asked"));
         uvm_error_unref(err);
         uvm__device_touch(&m->base);
     }
@@ -271,7 +275,7 @@ static void unmount_fails(struct uvm__scsi_mount *m, const uvm_error *err) {
         again_later(dev->devices, &m->timer);
         return;
     }
-    uvm__device_stick(dev, explain(dev, err, "the guest did not unmount it"));
+    uvm__device_stick(dev, uvm__scsi_explain(dev, err, "the guest did not unmount it"));
 }
 
 static void on_unmounted(uvm_op *op, const uvm_error *err, void *arg) {
@@ -320,7 +324,8 @@ static void come(struct uvm__scsi_mount *m) {
     if (dev->phase != UVM__DEVICE_HOST) {
         return;
     }
-    if (m->state == UVM__SCSI_UNMOUNTED && dev->devices->bridge != NULL) {
+    if (m->state == UVM__SCSI_UNMOUNTED && dev->devices->bridge != NULL &&
+        uvm__scsi_tools_ready(m)) {
         mount(m);
     }
 }

@@ -51,6 +51,7 @@ int uvm__boot_disks_init(struct uvm__boot_disks *d, uvm_vm *vm, struct uvm__fail
     d->vm = vm;
     uvm__devices_set_system(&vm->devices, vm->system);
     uvm__scsi_set_controllers(&vm->devices, vm->options.scsi_mask);
+    uvm__scsi_set_tools(&vm->devices, vm->options.tools);
     return vm->options.scsi_attachments ? pin_all(vm, f) : 0;
 }
 

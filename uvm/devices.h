@@ -36,7 +36,8 @@ struct uvm_scsi_params {
     uint64_t partition;         /* 1 …; 0: the whole disk. This and what follows: of the mount */
     const char *const *options; /* NULL-terminated; in any order */
     const char *filesystem;     /* default: what the guest finds */
-    bool ensure_filesystem;     /* formats with `filesystem` what has another one */
+    bool ensure_filesystem;     /* formats with `filesystem` what has another one; with the tools
+                                 * disk, if the VM has one (uvm_vm_params) */
     bool block_dev;             /* guest_path becomes a link to the device instead of a mount */
     bool encrypted;             /* dm-crypt with a key that nobody keeps */
 };
@@ -76,8 +77,8 @@ int uvm_detach(uvm_vm *vm, const char *id, uvm_scope *scope, uvm_done_fn on_done
                uvm_op **ret_op);
 
 /* A JSON array, in order of ids: {"id","kind","host_path","read_only","guest_path","partition",
- * "location":{"controller","lun"},"refs","state","quarantined"}; state: attaching, mounting, attached,
- * detaching. NULL: no memory. */
+ * "location":{"controller","lun"},"refs","state","quarantined","internal"}; state: attaching, mounting,
+ * attached, detaching; internal: the engine's own (the tools disk). NULL: no memory. */
 const char *uvm_vm_devices(uvm_vm *vm);
 
 #ifdef __cplusplus

@@ -187,6 +187,13 @@ static int read_rootfs(struct uvm__options *o, const struct uvm_vm_params *p, st
     return uvm__options_text(o, &o->rootfs, "rootfs", p->rootfs, UVM_DISK_HOST_PATH_BYTES_MAX, f);
 }
 
+static int read_tools(struct uvm__options *o, const char *text, struct uvm__fail *f) {
+    if (text[0] != '/') {
+        return uvm__fail(f, UVM_E_INVAL, 0, "tools: \"%s\" is no absolute path", text);
+    }
+    return uvm__options_text(o, &o->tools, "tools", text, UVM_DISK_HOST_PATH_BYTES_MAX, f);
+}
+
 static int read_all(struct uvm__options *o, const struct uvm_vm_params *p, struct uvm__fail *f) {
     int rc = read_id(o, p->id, f);
     rc = rc < 0 ? rc : read_name(o, p->name, f);
@@ -202,6 +209,9 @@ static int read_all(struct uvm__options *o, const struct uvm_vm_params *p, struc
     }
     if (rc == 0 && p->rootfs != NULL) {
         rc = read_rootfs(o, p, f);
+    }
+    if (rc == 0 && p->tools != NULL) {
+        rc = read_tools(o, p->tools, f);
     }
     if (rc == 0 && p->disks != NULL) {
         rc = uvm__disks_read(o->engine, p->disks, &o->disks, f);
@@ -228,7 +238,7 @@ int uvm__options_read(uvm_engine *e, const struct uvm_vm_params *params, struct 
 void uvm__options_deinit(struct uvm__options *o) {
     if (o->engine != NULL) {
         char *texts[] = {o->owner,      o->kernel, o->initrd, o->append,
-                         o->agent_args, o->cgroup, o->rootfs};
+                         o->agent_args, o->cgroup, o->rootfs, o->tools};
         for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
             uvm__free(o->engine, texts[i]);
         }

@@ -18,6 +18,7 @@ struct uvm__options {
     char *owner, *kernel, *initrd, *append; /* NULL: not given */
     char *cgroup;
     char *rootfs;          /* on SCSI; NULL: not given */
+    char *tools;           /* NULL: not given */
     char *agent_args;      /* further arguments of the agent; NULL: none */
     const char *log_level; /* a static string; NULL: not given */
     uint32_t cpus;

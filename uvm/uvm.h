@@ -132,11 +132,15 @@ struct uvm_vm_params {
      * document, which says so itself. */
     const char *rootfs;
     enum uvm_rootfs_on rootfs_on;
+    /* The image (absolute path) of a disk with programs that few guests need, as mkfs; `make all` makes
+     * one. Attached and mounted, read-only, before the first mount that may format (ensure_filesystem),
+     * and there until the VM's end. NULL: such a mount needs the programs in the guest's root. */
+    const char *tools;
 };
 #define UVM_VM_PARAMS_INIT                                                                         \
     {                                                                                              \
         sizeof(struct uvm_vm_params), NULL, NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL,  \
-            0, NULL, NULL, NULL, NULL, 0, NULL, UVM_ROOTFS_ON_SCSI                                 \
+            0, NULL, NULL, NULL, NULL, 0, NULL, UVM_ROOTFS_ON_SCSI, NULL                           \
     }
 
 /* Makes a VM that is described but not there yet (created). Checks every option without touching a

@@ -97,7 +97,7 @@ struct boot_args {
     const char *document_path;
     char *document;
     char *env_copies[LIST_MAX]; /* ours to free */
-    char kernel[PATH_BYTES], initrd[PATH_BYTES], term[64];
+    char kernel[PATH_BYTES], initrd[PATH_BYTES], tools[PATH_BYTES], term[64];
     char *rootfs; /* as the engine wants it; ours to free */
     struct disk_words disks[LIST_MAX];
     const struct uvm_scsi_params *disk_list[LIST_MAX + 1];
@@ -335,6 +335,9 @@ static bool find_boot_files(struct boot_args *b) {
         const char *name, *option;
     } files[] = {{&b->run.vm.kernel, b->kernel, "vmlinux", "kernel"},
                  {&b->run.vm.initrd, b->initrd, "initrd.img", "initrd"}};
+    if (paths_boot_file("tools.img", b->tools, NULL, 0)) {
+        b->run.vm.tools = b->tools; /* else what needs it says so */
+    }
     if (b->document != NULL) {
         return true;
     }

@@ -40,7 +40,8 @@ static void print(const cJSON *list) {
         printf("%-8s %-9s %-4s %-6s %4lld  %-24s ", text_at(node, "id"),
                quarantined ? "stuck" : text_at(node, "state"), read_only ? "ro" : "rw", place,
                number_at(node, "refs"), text_at(node, "guest_path"));
-        printf("%s\n", text_at(node, "host_path"));
+        bool internal = uvm__json_bool(at(node, "internal"), &flag) == 0 && flag;
+        printf("%s%s\n", text_at(node, "host_path"), internal ? " (uvm's own)" : "");
     }
 }
 

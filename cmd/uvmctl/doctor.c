@@ -85,6 +85,15 @@ static void check_boot_file(struct doctor *d, const char *check, const char *nam
     }
 }
 
+static void check_tools(struct doctor *d) {
+    char path[PATH_BYTES], where[2200], text[2300];
+    bool there = paths_boot_file("tools.img", path, where, sizeof where);
+    (void)snprintf(text, sizeof text,
+                   "no tools.img in %s, for disks that are formatted by the guest", where);
+    report_status(d, there ? FINDING_OK : FINDING_ABSENT, "tools disk", there ? path : text,
+                  BOOT_FILE_REMEDY);
+}
+
 static void check_host(struct doctor *d) {
     struct finding f;
     doctor_state(&f);
@@ -189,6 +198,7 @@ static int examine(struct doctor *d) {
     check_launch(d);
     check_boot_file(d, "kernel", "vmlinux", uvm_qemu_kernel_look);
     check_boot_file(d, "initrd", "initrd.img", uvm_qemu_initrd_look);
+    check_tools(d);
     d->app.arg = d;
     d->app.on_interrupt = on_interrupt;
     if (uvm_qemu_service_probe(d->app.service, NULL, on_service_probed, d, &d->probe) < 0) {

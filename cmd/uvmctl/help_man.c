@@ -133,13 +133,15 @@ static const char *const statuses[][2] = {
 
 static const char *const variables[][2] = {
     {"UVM_BOOT_FILES",
-     "The folder in which vmlinux and initrd.img are looked for, and nowhere else."},
+     "The folder in which vmlinux, initrd.img and tools.img are looked for, and nowhere else."},
     {"PATH", "Where the virtual machine monitor is searched."},
 };
 
 static const char *const files[][2] = {
     {"../lib/uvm/vmlinux, ../lib/uvm/initrd.img",
      "The guest's kernel and initial file system, seen from the program's folder; in a checkout ../."},
+    {"../lib/uvm/tools.img",
+     "A disk with programs that few guests need (mkfs), which the first one that does is given."},
     {"../libexec/uvm/uvm-launch", "The helper that starts processes."},
 };
 

@@ -102,6 +102,8 @@ SET(cgroup_any, p->cgroup = "/sys/fs/cgroup/a") /* the service knows what it is 
 SET(rootfs_relative, p->rootfs = "root.img")
 SET(rootfs_empty, p->rootfs = "")
 SET(rootfs_and_document, (p->rootfs = "/root.img", p->document = "{}", p->document_bytes = 2))
+SET(tools_relative, p->tools = "tools.img")
+SET(tools_control, p->tools = "/tools\n.img")
 SET(rootfs_any, p->rootfs = "/root.img") /* the service opens it */
 SET(level_bad, p->log_level = "loud")
 SET(level_debug, p->log_level = "debug")
@@ -146,6 +148,8 @@ static const struct bound bounds[] = {
     {rootfs_relative, UVM_E_INVAL, "rootfs: \"root.img\" is no absolute path"},
     {rootfs_empty, UVM_E_INVAL, "rootfs: "},
     {rootfs_and_document, UVM_E_INVAL, "rootfs: the document says"},
+    {tools_relative, UVM_E_INVAL, "tools: \"tools.img\" is no absolute path"},
+    {tools_control, UVM_E_INVAL, "tools: it has a control character"},
     {rootfs_any, 0, NULL},
     {level_bad, UVM_E_INVAL, "log_level: \"loud\""},
     {level_debug, 0, NULL},
