@@ -17,6 +17,7 @@
 #include "async/limits.h"
 #include "async/log.h"
 #include "async/op_int.h"
+#include "async/plant.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -73,6 +74,9 @@ static void resolve(uvm_op *op, uvm_error *take_err) {
                   op->error == NULL ? UVM_OK : (int)uvm_error_code(op->error));
     if (op->on_done != NULL) {
         op->on_done(op, op->error, op->arg);
+        if (UVM__PLANT(done_twice) && op->error != NULL) {
+            op->on_done(op, op->error, op->arg);
+        }
     }
 }
 
@@ -166,6 +170,9 @@ static bool turn_undo(uvm_op *op) {
         }
         return false;
     }
+    if (UVM__PLANT(cancel_stops_undo) && has_reason(&op->scope, UVM__CANCELED)) {
+        op->armed = 0;
+    }
     if (op->armed == 0) {
         if (!op->resolved) {
             resolve(op, UVM_TAKE_PTR(op->failure));
@@ -175,6 +182,9 @@ static bool turn_undo(uvm_op *op) {
     }
     op->step = (uint8_t)(31 - __builtin_clz(op->armed));
     op->armed &= ~(1u << op->step);
+    if (UVM__PLANT(skip_undo) && op->step == 0) {
+        return true;
+    }
     op->in_flight = true;
     step_row(op, op->step)->undo(op, uvm__op_state(op));
     return !op->in_flight;
@@ -281,7 +291,8 @@ void uvm__step_done(uvm_op *op, uvm_error *take_err) {
                   uvm__now_ms(op->engine) - op->step_ms,
                   take_err == NULL ? UVM_OK : (int)uvm_error_code(take_err));
     if (take_err == NULL) {
-        if (row->undo != NULL) {
+        bool drop = UVM__PLANT(drop_late_success) && uvm__scope_reason(&op->scope) != UVM__GO;
+        if (row->undo != NULL && !drop) {
             op->armed |= 1u << op->step;
         }
         /* A reason that came before this success wins, unless there is nothing to take back. */
@@ -379,6 +390,9 @@ int uvm__op_start(uvm_engine *e, uvm_scope *scope, const struct uvm__saga *saga,
 void uvm_op_cancel(uvm_op *op) {
     if (!op->resolved) {
         uvm_scope_cancel(&op->scope);
+        if (UVM__PLANT(done_inline) && op->step == 0 && !op->in_flight) {
+            op_turn(&op->ready);
+        }
     }
 }
 

@@ -20,6 +20,7 @@
 #include "async/engine.h"
 #include "async/limits.h"
 #include "async/list.h"
+#include "async/plant.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -439,7 +440,9 @@ void uvm__sock_close(struct uvm__sock *s, void (*on_closed)(void *arg), void *ar
     s->closed_arg = arg;
     drop_queue(s);
     uv_close((uv_handle_t *)&s->poll, on_poll_closed);
-    uvm__close_fd(&s->fd);
+    if (!UVM__PLANT(leak_fd)) {
+        uvm__close_fd(&s->fd);
+    }
 }
 
 int uvm__sock_pair(int ret_fds[2]) {

@@ -13,6 +13,7 @@
 #include "async/check.h"
 #include "async/cleanup.h"
 #include "async/limits.h"
+#include "async/plant.h"
 #include "bridge/stdio_int.h"
 #include <string.h>
 
@@ -287,7 +288,7 @@ void uvm__relay_stop(struct uvm__relay *r) {
     r->ended = true;
     let_go(r);
     r->err = uvm_error_unref(r->err);
-    if (r->stream == NULL) {
+    if (r->stream == NULL || UVM__PLANT(leak_stream)) {
         return;
     }
     if (r->which == UVM__STDIN && r->started) {

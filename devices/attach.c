@@ -8,6 +8,7 @@
  * The one undo is reserve's: it ends when the device is gone, or others keep it. While it cannot go, the
  * operation reports UNDO and waits on: a late answer, RELEASED or a detach that worked lifts the quarantine.
  */
+#include "async/plant.h"
 #include "devices/device_int.h"
 #include <stdio.h>
 
@@ -81,7 +82,8 @@ static void look(struct attach *a) {
     if (dev->phase == UVM__DEVICE_GONE) {
         end_step(a, over_error(a));
     } else if (dev->failed != NULL) {
-        end_step(a, uvm_error_ref(dev->failed));
+        bool lie = UVM__PLANT(join_failed) && a->shared;
+        end_step(a, lie ? NULL : uvm_error_ref(dev->failed));
     } else if (dev->phase >= enough) {
         if (a->awaits == HOST && a->on_host != NULL) {
             a->on_host(a->host_arg);
@@ -130,7 +132,8 @@ static void reserve_undo(uvm_op *op, void *state) {
     struct uvm__device *dev = a->dev;
     UVM_ASSERT(dev->pending > 0 || dev->phase == UVM__DEVICE_GONE);
     dev->pending--;
-    if (dev->phase != UVM__DEVICE_GONE && (dev->pending > 0 || dev->refs > 0)) {
+    bool wanted = !UVM__PLANT(first_cancels_all) && (dev->pending > 0 || dev->refs > 0);
+    if (dev->phase != UVM__DEVICE_GONE && wanted) {
         uvm__undo_done(op, NULL);
         return;
     }

@@ -7,6 +7,7 @@
  * everything as it was, the reference too. After it the device is quarantined under its id, and the next
  * detach of that id goes on where this one stopped.
  */
+#include "async/plant.h"
 #include "devices/device_int.h"
 #include <stdio.h>
 #include <string.h>
@@ -73,7 +74,7 @@ static uvm_error *begin(struct detach *t, bool *ret_over) {
     if (dev->detach != NULL && !uvm__op_resolved(dev->detach)) {
         return refuse(t, UVM_E_STATE, "is being detached");
     }
-    bool last = dev->refs <= 1 && dev->pending == 0;
+    bool last = (dev->refs <= 1 && dev->pending == 0) || UVM__PLANT(detach_uncounted);
     if (dev->pinned && dev->refs <= 1) {
         return refuse(t, UVM_E_STATE,
                       dev->internal ? "is the tools disk: it goes with the utility VM"

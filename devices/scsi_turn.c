@@ -14,6 +14,7 @@
  *   else            the way up fails; the way down is stuck: a detach tries again
  * Guest calls are never cancelled once they have left, since only their answer tells what is there.
  */
+#include "async/plant.h"
 #include "devices/scsi_int.h"
 #include <inttypes.h>
 #include <string.h>
@@ -138,7 +139,8 @@ static void on_removed(uvm_op *op, const uvm_error *err, void *arg) {
         return;
     }
     enum uvm_error_code code = err == NULL ? UVM_OK : uvm_error_code(err);
-    if (code == UVM_OK || code == UVM_E_NOTFOUND || disk->released) {
+    bool early = UVM__PLANT(slot_early) && code == UVM_E_UNDO;
+    if (code == UVM_OK || code == UVM_E_NOTFOUND || disk->released || early) {
         disk_gone(disk);
         return;
     }
