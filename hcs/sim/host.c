@@ -65,6 +65,17 @@ struct uvm__hcs_system *uvm__sim_newest(struct uvm__sim_host *h) {
     return &UVM__CONTAINER_OF(h->systems.prev, struct uvm__sim_system, link)->base;
 }
 
+struct uvm__hcs_system *uvm__sim_find(struct uvm__sim_host *h, const char *name) {
+    struct uvm__list *it;
+    UVM__LIST_FOREACH(it, &h->systems) {
+        struct uvm__sim_system *s = UVM__CONTAINER_OF(it, struct uvm__sim_system, link);
+        if (s->state != UVM__SIM_ENDED && strcmp(s->name, name) == 0) {
+            return &s->base;
+        }
+    }
+    return NULL;
+}
+
 struct uvm__sim_ledger uvm__sim_ledger(const struct uvm__sim_host *h) {
     return h->ledger;
 }

@@ -56,6 +56,15 @@ bool uvm__sim_disk_at(struct uvm__hcs_system *s, unsigned controller, uint64_t l
     return d != NULL;
 }
 
+uint32_t uvm__sim_disks(struct uvm__hcs_system *s) {
+    const struct uvm__list *it;
+    uint32_t n = 0;
+    UVM__LIST_FOREACH(it, &UVM__CONTAINER_OF(s, struct uvm__sim_system, base)->disks) {
+        n++;
+    }
+    return n;
+}
+
 struct uvm__sim_disk *uvm__sim_disk_new(uvm_engine *e, unsigned controller,
                                         const struct uvm__doc_scsi_attachment *a) {
     size_t bytes = strlen(a->path) + 1;

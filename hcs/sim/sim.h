@@ -81,12 +81,15 @@ struct uvm__sim_ledger uvm__sim_ledger(const struct uvm__sim_host *h);
 
 /* The system that was created last and is not closed yet; NULL: there is none. */
 struct uvm__hcs_system *uvm__sim_newest(struct uvm__sim_host *h);
+/* The one of that name that has not ended; NULL: there is none. */
+struct uvm__hcs_system *uvm__sim_find(struct uvm__sim_host *h, const char *name);
 
 /* Where the host offers devices to this guest; NULL: the system has ended. */
 struct uvm__vmbus *uvm__sim_vmbus(struct uvm__hcs_system *s);
 /* Whether a disk is in the slot; its path (until it is removed) and access. */
 bool uvm__sim_disk_at(struct uvm__hcs_system *s, unsigned controller, uint64_t lun,
                       const char **ret_path, bool *ret_read_only);
+uint32_t uvm__sim_disks(struct uvm__hcs_system *s); /* in all its slots */
 
 /* The guest's side of the story. */
 void uvm__sim_console(struct uvm__hcs_system *s, const char *text);

@@ -130,4 +130,6 @@ struct guest_mount {
 };
 bool guest_mount_at(const struct guest *g, const char *path, struct guest_mount *ret);
 uint32_t guest_mounts(const struct guest *g);
+uint32_t guest_processes(const struct guest *g); /* that run */
+bool guest_runs_process(const struct guest *g, uint32_t pid);
 struct uvm__hcs_system *guest_system(const struct guest *g);

@@ -63,6 +63,21 @@ static struct proc *find(struct guest *g, uint32_t pid) {
     return NULL;
 }
 
+uint32_t guest_processes(const struct guest *g) {
+    const struct uvm__list *it;
+    uint32_t n = 0;
+    UVM__LIST_FOREACH(it, &g->procs) {
+        const struct proc *p = UVM__CONTAINER_OF(it, struct proc, link);
+        n += p->pid != 0 && !p->ended;
+    }
+    return n;
+}
+
+bool guest_runs_process(const struct guest *g, uint32_t pid) {
+    const struct proc *p = find((struct guest *)g, pid);
+    return p != NULL && !p->ended;
+}
+
 static void forget(struct proc *p) {
     struct guest *g = p->g;
     uvm__deadline_clear(g->engine, &p->tick);

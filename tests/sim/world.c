@@ -165,11 +165,19 @@ static void on_stop(struct uvm__hcs_system *s, void *arg) {
 static void on_disk_removed(struct uvm__hcs_system *s, unsigned controller, uint64_t lun,
                             void *arg) {
     struct world *w = arg;
+    struct guest *g = world_guest(w, s);
+    if (g != NULL) {
+        guest_disk_removed(g, controller, lun);
+    }
+}
+
+struct guest *world_guest(struct world *w, const struct uvm__hcs_system *s) {
     for (uint32_t i = 0; i < w->guests_count; i++) {
         if (guest_system(w->guests[i].guest) == s) {
-            guest_disk_removed(w->guests[i].guest, controller, lun);
+            return w->guests[i].guest;
         }
     }
+    return NULL;
 }
 
 void world_script(struct world *w, const struct guest_script *script) {

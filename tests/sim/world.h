@@ -146,5 +146,7 @@ void world_boot_well(struct world *w, uvm_vm *vm);
 void world_expect_empty(struct world *w);
 /* Code, a step, a message with the VM's name. */
 void world_expect_error(struct world *w, const struct world_call *c, const char *name);
+/* NULL: nothing runs there. */
+struct guest *world_guest(struct world *w, const struct uvm__hcs_system *s);
 /* Counts an allocation; true: it fails. For memory that is not the engine's. */
 bool world_alloc_fails(struct world *w);
