@@ -3,12 +3,13 @@
  *
  * boot → exec → wait, or boot → wait; whatever happens, finish() notes the outcome once and closes the
  * VM, and on_over comes when nothing of it is left. One scope carries the verb's deadline and the
- * interrupt to all of it. The command's end is not asked for politely when the VM goes: nothing in it is
- * worth keeping.
+ * interrupt to all of it. When the VM goes it is asked politely only if it has a disk that it may have
+ * written to, which it then writes back: nothing else in it is worth keeping.
  */
 #include "cmd/uvmctl/run.h"
 #include "cmd/uvmctl/out.h"
 #include "cmd/uvmctl/terminal.h"
+#include "uvm/devices.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,27 @@ static void on_closed(void *arg) {
     run->on_over(run);
 }
 
+static void close_now(struct run *run) {
+    if (!run->gone) {
+        run->gone = true;
+        uvm_vm_close(run->vm, on_closed, run);
+    }
+}
+
+static void on_stopped(uvm_op *op, const uvm_error *err, void *arg) {
+    (void)op;
+    (void)err; /* it ends now, in either way */
+    close_now(arg);
+}
+
+static bool has_writable_disk(const struct run *run) {
+    const struct uvm_scsi_params *const *disks = run->params->vm.disks;
+    while (disks != NULL && *disks != NULL && (*disks)->read_only) {
+        disks++;
+    }
+    return disks != NULL && *disks != NULL;
+}
+
 static void close_vm(struct run *run) {
     if (run->closing) {
         return;
@@ -36,7 +58,10 @@ static void close_vm(struct run *run) {
     uvm_process_close(run->process);
     run->process = NULL;
     run->scope = uvm_scope_unref(run->scope);
-    uvm_vm_close(run->vm, on_closed, run);
+    if (uvm_vm_state(run->vm) != UVM_VM_RUNNING || !has_writable_disk(run) ||
+        uvm_vm_stop(run->vm, 0, NULL, on_stopped, run, NULL) < 0) {
+        close_now(run);
+    }
 }
 
 static void fail(struct run *run, const uvm_error *err, int otherwise) {
@@ -191,7 +216,11 @@ void run_start(struct run *run, struct app *app, const struct run_params *params
 }
 
 void run_interrupt(struct run *run, unsigned times) {
-    if (run->vm == NULL || run->closing) {
+    if (run->vm == NULL) {
+        return;
+    }
+    if (run->closing) {
+        close_now(run); /* whoever insists does not wait for what the guest writes back */
         return;
     }
     if (times == 1) {

@@ -34,7 +34,8 @@ struct run {
     uvm_vm *vm;
     uvm_scope *scope;
     uvm_process *process;
-    bool closing;
+    bool closing;               /* the outcome is known */
+    bool gone;                  /* ... and the VM is being closed */
     struct capture captured[2]; /* stdout, stderr */
     /* What came of it. */
     uvm_error *error; /* of the engine; NULL: the command ran to its end, or the VM's end came */

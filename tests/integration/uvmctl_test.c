@@ -323,6 +323,30 @@ static void test_console_closed_early(void **state) {
 
 /* ---- many ------------------------------------------------------------------------------------- */
 
+/* ---- disks ------------------------------------------------------------------------------------- */
+
+/* What the command wrote is on the disk afterwards, although nobody unmounted it. */
+static void test_disk_is_written_back(void **state) {
+    struct command_options o = COMMAND_OPTIONS_INIT;
+    struct command c;
+    char path[128], disk[160];
+    (void)state;
+    kit_write("disk.img", "", 0, path);
+    assert_int_equal(truncate(path, 32 << 20), 0);
+    assert_int_equal(command_run(&c, &o, LIST("/sbin/mkfs.ext4", "-q", path), BOOT_MS), 0);
+    command_free(&c);
+    (void)snprintf(disk, sizeof disk, "%s,/data", path);
+    assert_int_equal(
+        boot_run(&c, LIST("--scsi", disk, "--", "sh", "-c", "echo kept > /data/file; exit 3")), 3);
+    assert_string_equal(c.err_text, "");
+    command_free(&c);
+    assert_int_equal(command_run(&c, &o, LIST("/sbin/debugfs", "-R", "cat /file", path), BOOT_MS),
+                     0);
+    expect_out(&c, "kept\n");
+    command_free(&c);
+    kit_forget(path);
+}
+
 static void test_many(void **state) {
     struct command c;
     (void)state;
@@ -432,6 +456,7 @@ int main(int argc, char **argv) {
         CASE(test_console),
         CASE(test_console_closed_early),
         CASE(test_many_fail),
+        CASE(test_disk_is_written_back),
         CASE(test_many),
     };
     if (argc != 6) {
