@@ -91,13 +91,16 @@ enum uvm_log_level {
     UVM_LOG_MAX
 };
 
-/* What a record says besides its text: plain text, or the begin or end of an op or of a step. */
+/* What a record says besides its text: plain text, or the begin or end of an op, of a step, or of a
+ * step's undo. */
 enum uvm_log_kind {
     UVM_LOG_TEXT,
     UVM_LOG_OP_BEGIN,
     UVM_LOG_OP_END,
     UVM_LOG_STEP_BEGIN,
-    UVM_LOG_STEP_END
+    UVM_LOG_STEP_END,
+    UVM_LOG_UNDO_BEGIN,
+    UVM_LOG_UNDO_END
 };
 
 /* Valid during the callback only. Strings are never NULL. */
@@ -112,6 +115,11 @@ struct uvm_log_record {
     uint64_t elapsed_ms; /* of the span that ends here */
     int code;            /* enum uvm_error_code of what is reported */
     const char *text;
+    /* Of spans; 0 in plain text. Microseconds of a clock that all processes of a host share
+     * (CLOCK_MONOTONIC), or of the simulation's. */
+    uint64_t at_us;     /* when this was said */
+    uint64_t begin_us;  /* when the span began */
+    uint64_t parent_id; /* the op that this op was started for; 0: none */
 };
 typedef void (*uvm_log_fn)(const struct uvm_log_record *record, void *arg);
 

@@ -193,6 +193,7 @@ static int engine_new(uv_loop_t *loop, const struct uvm_engine_params *params, u
     uvm__list_init(&e->ready);
     uvm__list_init(&e->draining);
     uvm__list_init(&e->ops);
+    uvm__list_init(&e->taps);
     uvm__scope_init(&e->undo_root, e, NULL, NULL);
     uvm__scope_init(&e->root, e, NULL, NULL);
     e->root.undo_root = &e->undo_root;

@@ -14,6 +14,7 @@ struct uvm_engine {
     uvm_log_fn log;
     void *log_arg;
     enum uvm_log_level log_level;
+    struct uvm__list taps; /* struct uvm__span_tap.link */
 
     struct uvm__list ready;    /* struct uvm__ready.link */
     struct uvm__list draining; /* what the running turn still has to do */

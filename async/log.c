@@ -33,24 +33,34 @@ void uvm__log(uvm_engine *e, enum uvm_log_level level, const char *vm, const cha
     e->log(&record, e->log_arg);
 }
 
-void uvm__log_span(uvm_engine *e, enum uvm_log_kind kind, uint64_t op_id, const char *op,
-                   const char *step, uint64_t elapsed_ms, int code) {
-    enum uvm_log_level level =
-        kind == UVM_LOG_OP_BEGIN || kind == UVM_LOG_OP_END ? UVM_LOG_DEBUG : UVM_LOG_TRACE;
-    if (!uvm__log_wanted(e, level)) {
-        return;
+bool uvm__log_span_wanted(const uvm_engine *e) {
+    return (e->log != NULL && e->log_level >= UVM_LOG_DEBUG) || !uvm__list_empty(&e->taps);
+}
+
+void uvm__log_span(uvm_engine *e, struct uvm_log_record *record) {
+    bool of_op = record->kind == UVM_LOG_OP_BEGIN || record->kind == UVM_LOG_OP_END;
+    record->level = of_op ? UVM_LOG_DEBUG : UVM_LOG_TRACE;
+    record->at_ms = uvm__now_ms(e);
+    record->at_us = uvm__now_us(e);
+    record->elapsed_ms = (record->at_us - record->begin_us) / 1000u;
+    record->text = "";
+    if (uvm__log_wanted(e, record->level)) {
+        e->log(record, e->log_arg);
     }
-    struct uvm_log_record record = {.level = level,
-                                    .kind = kind,
-                                    .at_ms = uvm__now_ms(e),
-                                    .op_id = op_id,
-                                    .vm = "",
-                                    .op = op,
-                                    .step = step == NULL ? "" : step,
-                                    .elapsed_ms = elapsed_ms,
-                                    .code = code,
-                                    .text = ""};
-    e->log(&record, e->log_arg);
+    struct uvm__list *it, *tmp;
+    UVM__LIST_FOREACH_SAFE(it, tmp, &e->taps) {
+        struct uvm__span_tap *tap = UVM__CONTAINER_OF(it, struct uvm__span_tap, link);
+        tap->fn(tap, record);
+    }
+}
+
+void uvm__span_tap_add(uvm_engine *e, struct uvm__span_tap *tap) {
+    uvm__list_init(&tap->link);
+    uvm__list_append(&e->taps, &tap->link);
+}
+
+void uvm__span_tap_remove(struct uvm__span_tap *tap) {
+    uvm__list_remove(&tap->link);
 }
 
 void uvm__ring_note(uvm_engine *e, struct uvm__ring *ring, const char *fmt, ...) {

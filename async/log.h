@@ -6,6 +6,7 @@
 #pragma once
 #include "async/async.h"
 #include "async/limits.h"
+#include "async/list.h"
 
 struct uvm__ring {
     struct {
@@ -17,8 +18,19 @@ struct uvm__ring {
 
 __attribute__((format(printf, 4, 5))) void uvm__log(uvm_engine *e, enum uvm_log_level level,
                                                     const char *vm, const char *fmt, ...);
-void uvm__log_span(uvm_engine *e, enum uvm_log_kind kind, uint64_t op_id, const char *op,
-                   const char *step, uint64_t elapsed_ms, int code);
+/* Completes the record of a span (kind, ids, names, begin_us, code) with its times, and gives it to the
+ * sink and to the taps. */
+void uvm__log_span(uvm_engine *e, struct uvm_log_record *record);
+bool uvm__log_span_wanted(const uvm_engine *e);
+
+/* Who hears all spans of an engine besides its sink. `fn` may remove its own tap, and no other. */
+struct uvm__span_tap {
+    struct uvm__list link;
+    void (*fn)(struct uvm__span_tap *tap, const struct uvm_log_record *record);
+};
+void uvm__span_tap_add(uvm_engine *e, struct uvm__span_tap *tap);
+void uvm__span_tap_remove(struct uvm__span_tap *tap); /* idempotent once it was added */
+
 bool uvm__log_wanted(uvm_engine *e, enum uvm_log_level level);
 __attribute__((format(printf, 3, 4))) void uvm__ring_note(uvm_engine *e, struct uvm__ring *ring,
                                                           const char *fmt, ...);

@@ -10,7 +10,7 @@ struct uvm_op {
     uint32_t refs; /* the run, both scopes, ret_op, orphaned calls */
     uvm_engine *engine;
     const struct uvm__saga *saga;
-    uint64_t id, started_ms, step_ms;
+    uint64_t id, started_us, step_us; /* to the ms while nobody listens to spans */
     uvm_scope scope, undo_scope;
     struct uvm__ready ready;
     struct uvm__list link;            /* engine's ops, until OVER */

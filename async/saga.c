@@ -35,6 +35,50 @@ static bool vm_gone(const uvm_op *op) {
     return has_reason(&op->undo_scope, UVM__VM_EXITED);
 }
 
+/* ---- spans -------------------------------------------------------------------------------- */
+
+static void release_scope(uvm_scope *s) {
+    uvm_op_unref(UVM__CONTAINER_OF(s, uvm_op, scope));
+}
+
+static void release_undo_scope(uvm_scope *s) {
+    uvm_op_unref(UVM__CONTAINER_OF(s, uvm_op, undo_scope));
+}
+
+/* The op under whose scope, or undo scope, this one was started; 0: none. */
+static uint64_t parent_id(const uvm_op *op) {
+    for (uvm_scope *s = op->scope.parent; s != NULL; s = s->parent) {
+        if (s->on_release == release_scope) {
+            return UVM__CONTAINER_OF(s, uvm_op, scope)->id;
+        }
+        if (s->on_release == release_undo_scope) {
+            return UVM__CONTAINER_OF(s, uvm_op, undo_scope)->id;
+        }
+    }
+    return 0;
+}
+
+/* The clock is read only where somebody looks at it. */
+static uint64_t begin_us(const uvm_op *op) {
+    return uvm__log_span_wanted(op->engine) ? uvm__now_us(op->engine)
+                                            : uvm__now_ms(op->engine) * 1000u;
+}
+
+static void say_span(const uvm_op *op, enum uvm_log_kind kind, const char *step, uint64_t from_us,
+                     const uvm_error *err) {
+    if (uvm__log_span_wanted(op->engine)) {
+        struct uvm_log_record record = {.kind = kind,
+                                        .op_id = op->id,
+                                        .vm = op->scope.label,
+                                        .op = op->saga->name,
+                                        .step = step,
+                                        .code = err == NULL ? UVM_OK : (int)uvm_error_code(err),
+                                        .begin_us = from_us,
+                                        .parent_id = parent_id(op)};
+        uvm__log_span(op->engine, &record);
+    }
+}
+
 static void op_free(uvm_op *op) {
     UVM_ASSERT(op->phase == UVM__OP_OVER);
     uvm_engine *e = op->engine;
@@ -69,9 +113,7 @@ static void resolve(uvm_op *op, uvm_error *take_err) {
     UVM_ASSERT(!op->resolved && op->error == NULL);
     op->resolved = true;
     op->error = take_err == NULL ? NULL : uvm__error_step(take_err, op->saga->name);
-    uvm__log_span(op->engine, UVM_LOG_OP_END, op->id, op->saga->name, NULL,
-                  uvm__now_ms(op->engine) - op->started_ms,
-                  op->error == NULL ? UVM_OK : (int)uvm_error_code(op->error));
+    say_span(op, UVM_LOG_OP_END, "", op->started_us, op->error);
     if (op->on_done != NULL) {
         op->on_done(op, op->error, op->arg);
         if (UVM__PLANT(done_twice) && op->error != NULL) {
@@ -186,6 +228,8 @@ static bool turn_undo(uvm_op *op) {
         return true;
     }
     op->in_flight = true;
+    op->step_us = begin_us(op);
+    say_span(op, UVM_LOG_UNDO_BEGIN, step_row(op, op->step)->name, op->step_us, NULL);
     step_row(op, op->step)->undo(op, uvm__op_state(op));
     return !op->in_flight;
 }
@@ -193,6 +237,7 @@ static bool turn_undo(uvm_op *op) {
 void uvm__undo_done(uvm_op *op, uvm_error *take_err) {
     UVM_ASSERT(op->phase == UVM__OP_UNDO && op->in_flight);
     op->in_flight = false;
+    say_span(op, UVM_LOG_UNDO_END, step_row(op, op->step)->name, op->step_us, take_err);
     if (take_err != NULL && !vm_gone(op)) {
         /* A lost connection mostly means that the VM is going: its end settles it, or the deadline. */
         op->stuck = true;
@@ -258,8 +303,8 @@ static bool turn_run(uvm_op *op) {
     const struct uvm__step *row = step_row(op, op->step);
     op->in_flight = true;
     op->asked = false;
-    op->step_ms = uvm__now_ms(op->engine);
-    uvm__log_span(op->engine, UVM_LOG_STEP_BEGIN, op->id, op->saga->name, row->name, 0, UVM_OK);
+    op->step_us = begin_us(op);
+    say_span(op, UVM_LOG_STEP_BEGIN, row->name, op->step_us, NULL);
     row->run(op, uvm__op_state(op));
     return !op->in_flight;
 }
@@ -287,9 +332,7 @@ void uvm__step_done(uvm_op *op, uvm_error *take_err) {
     UVM_ASSERT(op->phase == UVM__OP_RUN && op->in_flight);
     const struct uvm__step *row = step_row(op, op->step);
     op->in_flight = false;
-    uvm__log_span(op->engine, UVM_LOG_STEP_END, op->id, op->saga->name, row->name,
-                  uvm__now_ms(op->engine) - op->step_ms,
-                  take_err == NULL ? UVM_OK : (int)uvm_error_code(take_err));
+    say_span(op, UVM_LOG_STEP_END, row->name, op->step_us, take_err);
     if (take_err == NULL) {
         bool drop = UVM__PLANT(drop_late_success) && uvm__scope_reason(&op->scope) != UVM__GO;
         if (row->undo != NULL && !drop) {
@@ -331,14 +374,6 @@ static void on_undo_reason(uvm_scope *s) {
     uvm__ready_push(op->engine, &op->ready);
 }
 
-static void release_scope(uvm_scope *s) {
-    uvm_op_unref(UVM__CONTAINER_OF(s, uvm_op, scope));
-}
-
-static void release_undo_scope(uvm_scope *s) {
-    uvm_op_unref(UVM__CONTAINER_OF(s, uvm_op, undo_scope));
-}
-
 int uvm__op_start(uvm_engine *e, uvm_scope *scope, const struct uvm__saga *saga, const void *params,
                   uvm_done_fn on_done, void *arg, uvm_op **ret_op) {
     UVM_ASSERT(saga->steps_count > 0 && saga->steps_count <= UVM__STEPS_MAX);
@@ -357,7 +392,7 @@ int uvm__op_start(uvm_engine *e, uvm_scope *scope, const struct uvm__saga *saga,
     op->saga = saga;
     op->state_offset = offset;
     op->id = uvm__engine_next_id(e);
-    op->started_ms = uvm__now_ms(e);
+    op->started_us = begin_us(op);
     op->refs = 3; /* run, scope, undo scope */
     op->on_done = on_done;
     op->arg = arg;
@@ -378,7 +413,7 @@ int uvm__op_start(uvm_engine *e, uvm_scope *scope, const struct uvm__saga *saga,
         uvm__scope_deadline(&op->scope, saga->deadline_ms);
     }
     uvm__list_append(&e->ops, &op->link);
-    uvm__log_span(e, UVM_LOG_OP_BEGIN, op->id, saga->name, NULL, 0, UVM_OK);
+    say_span(op, UVM_LOG_OP_BEGIN, "", op->started_us, NULL);
     uvm__ready_push(e, &op->ready);
     if (ret_op != NULL) {
         op->refs++;
@@ -442,7 +477,7 @@ size_t uvm__engine_dump(uvm_engine *e, char *buf, size_t bytes) {
     UVM_ASSERT(bytes > 0);
     size_t len = 0;
     buf[0] = 0;
-    uint64_t now = uvm__now_ms(e);
+    uint64_t now = uvm__now_us(e);
     struct uvm__list *it;
     UVM__LIST_FOREACH(it, &e->ops) {
         const uvm_op *op = UVM__CONTAINER_OF(it, uvm_op, link);
@@ -452,7 +487,7 @@ size_t uvm__engine_dump(uvm_engine *e, char *buf, size_t bytes) {
                           : op->phase == UVM__OP_UNDO ? " (undo)"
                                                       : "";
         int n = snprintf(buf + len, bytes - len, "#%" PRIu64 " %s › %s %" PRIu64 " ms%s\n", op->id,
-                         op->saga->name, step, now - op->started_ms, how);
+                         op->saga->name, step, (now - op->started_us) / 1000u, how);
         if (n < 0 || (size_t)n >= bytes - len) {
             buf[len] = 0; /* whole lines only */
             break;

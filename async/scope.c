@@ -41,7 +41,7 @@ static void on_deadline(struct uvm__deadline *d) {
 
 void uvm__scope_init(uvm_scope *s, uvm_engine *e, uvm_scope *parent,
                      void (*on_release)(uvm_scope *s)) {
-    *s = (uvm_scope){.refs = 1, .engine = e, .on_release = on_release};
+    *s = (uvm_scope){.refs = 1, .engine = e, .label = "", .on_release = on_release};
     uvm__list_init(&s->children);
     uvm__list_init(&s->link);
     uvm__list_init(&s->quarantine);
@@ -49,6 +49,7 @@ void uvm__scope_init(uvm_scope *s, uvm_engine *e, uvm_scope *parent,
     if (parent != NULL) {
         s->parent = uvm_scope_ref(parent);
         s->undo_root = parent->undo_root;
+        s->label = parent->label;
         s->reasons = parent->reasons;
         s->why = parent->why == NULL ? NULL : uvm_error_ref(parent->why);
         uvm__list_append(&parent->children, &s->link);

@@ -27,6 +27,7 @@ struct uvm_scope {
     uvm_scope *undo_root;      /* where undo scopes of ops below hang; inherited */
     struct uvm__list children; /* uvm_scope.link */
     struct uvm__list link;
+    const char *label; /* name of the VM that it belongs to, "": none; inherited, outlives it */
     struct uvm__list
         quarantine; /* of an undo root: ops that could not undo (uvm_op.quarantine_link) */
     struct uvm__deadline deadline;

@@ -85,6 +85,7 @@ static void init_scopes(uvm_vm *vm) {
     vm->undo_root.undo_root = &vm->undo_root;
     uvm__scope_init(&vm->scope, vm->engine, root, release_scope);
     vm->scope.undo_root = &vm->undo_root;
+    vm->scope.label = vm->undo_root.label = vm->options.name;
     vm->refs += 2;
 }
 

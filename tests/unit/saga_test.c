@@ -5,6 +5,7 @@
  */
 #include "async/engine.h"
 #include "async/limits.h"
+#include "async/log.h"
 #include "async/saga.h"
 #include "tests/unit/cm.h"
 #include "tests/unit/heap.h"
@@ -419,6 +420,77 @@ static void dump_tells_step_and_age(void **unused) {
     close_world(&w);
 }
 
+/* Spans as they are said, one "kind op›step vm parent begin+length code" each. */
+struct spans {
+    struct uvm__span_tap tap;
+    char text[1024];
+    size_t count;
+};
+
+static void on_span(struct uvm__span_tap *tap, const struct uvm_log_record *r) {
+    struct spans *s = UVM__CONTAINER_OF(tap, struct spans, tap);
+    static const char *const kinds[] = {"text", "op+", "op-", "step+", "step-", "undo+", "undo-"};
+    size_t len = strlen(s->text);
+    s->count++;
+    (void)snprintf(s->text + len, sizeof s->text - len, "%s %s %s%s%u %u+%u%s%s\n", kinds[r->kind],
+                   r->step[0] == 0 ? r->op : r->step, r->vm, r->vm[0] == 0 ? "" : " ",
+                   (unsigned)r->parent_id, (unsigned)r->begin_us,
+                   (unsigned)(r->at_us - r->begin_us), r->code == UVM_OK ? "" : " ",
+                   r->code == UVM_OK ? "" : uvm_error_code_name(r->code));
+}
+
+static void spans_tell_times_undo_and_origin(void **unused) {
+    (void)unused;
+    struct world w;
+    struct spans s = {.tap = {.fn = on_span}};
+    open_world(&w);
+    uvm__engine_advance(w.e, 5);
+    uvm_scope *vm = NULL;
+    assert_int_equal(uvm_scope_new(w.e, NULL, 0, &vm), 0);
+    vm->label = "demo";
+    start(&w, &saga, vm); /* before anybody listens */
+    uvm_op *outer = w.op;
+    w.step_waits[0] = true;
+    turn(&w);
+    uvm__span_tap_add(w.e, &s.tap);
+    uvm__engine_advance(w.e, 2);
+    w.step_waits[0] = false;
+    w.step_waits[1] = true;
+    assert_int_equal(uvm__op_start(w.e, uvm__op_scope(outer), &saga, &w, on_done, &w, &w.op), 0);
+    turn(&w);
+    uvm__engine_advance(w.e, 3);
+    w.undo_waits[0] = true;
+    uvm__step_done(w.op, uvm__error(w.e, UVM_E_PEER, 0, "no"));
+    turn(&w);
+    uvm__engine_advance(w.e, 4);
+    uvm__undo_done(w.op, NULL);
+    turn(&w);
+    assert_string_equal(s.text, "op+ script demo 1 7000+0\n"
+                                "step+ first demo 1 7000+0\n"
+                                "step- first demo 1 7000+0\n"
+                                "step+ second demo 1 7000+0\n"
+                                "step- second demo 1 7000+3000 PEER\n"
+                                "undo+ first demo 1 10000+0\n"
+                                "undo- first demo 1 10000+4000\n"
+                                "op- script demo 1 7000+7000 PEER\n");
+    s.text[0] = 0;
+    w.step_waits[1] = w.undo_waits[0] = false;
+    uvm__step_done(outer, NULL);
+    turn(&w);
+    assert_non_null(strstr(s.text, "step- first demo 0 5000+9000\n"));
+    assert_non_null(strstr(s.text, "op- script demo 0 5000+9000\n"));
+    uvm__span_tap_remove(&s.tap);
+    s.count = 0;
+    uvm_op_unref(outer);
+    uvm_op_unref(w.op);
+    w.done = 0;
+    start(&w, &saga, NULL);
+    turn(&w);
+    assert_int_equal(s.count, 0);
+    uvm_scope_unref(vm);
+    close_world(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_steps_in_order),
@@ -437,6 +509,7 @@ int main(void) {
         cmocka_unit_test(op_outlives_its_result),
         cmocka_unit_test(scope_cancel_reaches_nested_scopes_and_late_starts),
         cmocka_unit_test(dump_tells_step_and_age),
+        cmocka_unit_test(spans_tell_times_undo_and_origin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
