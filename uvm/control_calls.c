@@ -206,6 +206,9 @@ static void end_wait(struct control_call *call) {
     case CONTROL_WAIT_EVENTS:
         uvm__control_reply(call, cJSON_CreateObject());
         return;
+    case CONTROL_WAIT_SPANS:
+        uvm__control_spans_reply(call, true);
+        return;
     case CONTROL_WAIT_UNBOOT:
     case CONTROL_WAIT_VM:
         if (vm_of(call)->state == UVM_VM_STOPPED) {
@@ -263,6 +266,7 @@ static const struct control_method methods[] = {
     {"console", console, KEYS("tail", "follow")},
     {"log", guest_log, KEYS("tail", "follow")},
     {"events", events, NULL},
+    {"spans", uvm__control_spans, NULL},
     {"stop", stop, KEYS("grace_ms")},
     {"kill", kill_vm, NULL},
     {"wait_vm", wait_vm, NULL},

@@ -172,6 +172,9 @@ static void call_free(struct control_call *call) {
     UVM_ASSERT(conn->calls_count > 0);
     conn->calls_count--;
     uvm__list_remove(&call->link);
+    if (call->wait == CONTROL_WAIT_SPANS) {
+        uvm__control_spans_free(call);
+    }
     uvm_op_unref(call->op);
     uvm__control_stream_free(call->stream);
     UVM_ASSERT(call->process == NULL);

@@ -28,8 +28,10 @@ struct uvm_control {
     uint32_t owner_pid;
     struct uvm__list conns;
     uint32_t conns_count;
-    bool ending; /* no more requests are read */
-    bool ended;  /* the folder is gone */
+    bool ending;                /* no more requests are read */
+    bool ended;                 /* the folder is gone */
+    struct uvm__span_tap spans; /* there is one exactly while spans_calls > 0 */
+    uint32_t spans_calls;
     struct uvm__ready free_ready;
     void (*on_closed)(void *arg); /* of an explicit close */
     void *closed_arg;
@@ -61,6 +63,7 @@ enum control_wait {
     CONTROL_WAIT_VM,     /* the VM's end */
     CONTROL_WAIT_UNBOOT, /* a boot that was cancelled */
     CONTROL_WAIT_EVENTS, /* the connection's end */
+    CONTROL_WAIT_SPANS,  /* ..., or more than it may have */
     CONTROL_WAIT_STREAM
 };
 
@@ -81,7 +84,7 @@ struct control_call {
     uvm_op *op;                      /* a reference; NULL: none */
     struct control_stream *stream;   /* of CONTROL_WAIT_STREAM */
     struct control_process *process; /* exec: ours until it started */
-    uint64_t number;                 /* wait: of the process */
+    uint64_t number;                 /* wait: of the process; spans: how many were sent */
     int exec_status;                 /* exec: what a shell would return; 0: not known */
 };
 
@@ -145,6 +148,11 @@ void uvm__control_stream_feed(struct control_stream *s, enum control_source sour
 void uvm__control_stream_finish(
     struct control_stream *s); /* nothing more comes: answers when all left */
 void uvm__control_stream_free(struct control_stream *s); /* accepts NULL */
+
+/* control_spans.c: what the engine does for the VM, to clients that trace. */
+int uvm__control_spans(struct control_call *call, const cJSON *params, struct uvm__fail *f);
+void uvm__control_spans_reply(struct control_call *call, bool complete);
+void uvm__control_spans_free(struct control_call *call); /* before such a call is freed */
 
 /* control_ended.c: the end of the VM that had this name, for those who ask later. */
 void uvm__control_remember(uvm_control *c);

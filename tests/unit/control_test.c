@@ -386,6 +386,82 @@ static void an_attach_is_its_clients(void **state) {
     control_kit_close(&k);
 }
 
+/* A client hears of all that the engine does for the VM while it listens, before the answers. */
+static void spans_of_what_is_asked(void **state) {
+    struct control_kit k = {0};
+    struct client c, other;
+    (void)state;
+    control_kit_open(&k, true);
+    client_hello(&c, &k);
+    client_hello(&other, &k);
+    client_says(&c, CALL(1, "spans", "{}"));
+    client_says(&c, CALL(2, "spans", "{\"vm\":1}"));
+    client_expect(&c, "\"vm\\\"");
+    client_says(&other, CALL(1, "exec",
+                             "{\"argv\":[\"no-such-thing\",\"hunter2\"],\"env\":[\"T=hunter2\"],"
+                             "\"stdio\":[\"none\",\"none\",\"none\"]}"));
+    const char *line = client_line(&c);
+    assert_non_null(
+        strstr(line, "\"params\":{\"event\":\"span\",\"kind\":\"op_begin\",\"op_id\":"));
+    assert_non_null(strstr(line, "\"parent_id\":0,\"op\":\"vm exec\",\"step\":\"\",\"begin_us\":"));
+    do {
+        assert_null(strstr(line, "hunter2"));
+        assert_null(strstr(line, "no-such"));
+        line = client_line(&c);
+    } while (strstr(line, "\"op_end\"") == NULL || strstr(line, "\"op\":\"vm exec\"") == NULL);
+    client_line(&other);
+    client_says(&c, CALL(3, "cancel", "{\"id\":1}"));
+    client_expect(&c, "\"complete\":true},\"id\":1}");
+    client_expect(&c, "\"id\":3}");
+    /* One that listens when its connection ends, and one when the VM does. */
+    client_says(&other, CALL(2, "spans", "{}"));
+    client_says(&c, CALL(4, "spans", "{}"));
+    client_says(&c, CALL(5, "stop", "{}"));
+    client_expect(&c, "\"op\":\"vm stop\"");
+    client_close(&other);
+    client_expect(&c, "\"id\":5}");
+    control_kit_close_vm(&k);
+    client_expect(&c, "\"complete\":true},\"id\":4}");
+    client_expect_end(&c);
+    client_close(&c);
+    control_kit_close(&k);
+}
+
+/* One that does not stop asking gets so many, and its other calls go on. */
+static void spans_have_an_end(void **state) {
+    struct control_kit k = {0};
+    struct client c;
+    unsigned got = 0;
+    (void)state;
+    control_kit_open(&k, true);
+    client_hello(&c, &k);
+    client_says(&c, CALL(1, "spans", "{}"));
+    for (unsigned i = 0; got <= UVM__CONTROL_SPANS_MAX; i++) {
+        char call[128];
+        (void)snprintf(call, sizeof call,
+                       "{\"jsonrpc\":\"2.0\",\"id\":%u,\"method\":\"exec\",\"params\":"
+                       "{\"argv\":[\"no-such-thing\"]}}",
+                       i + 10);
+        client_says(&c, call);
+        bool answered = false, over = false;
+        while (!answered && !over) {
+            const char *line = client_line(&c);
+            got += strstr(line, "\"event\":\"span\"") != NULL;
+            answered = strstr(line, "\"error\"") != NULL;
+            over = strstr(line, "\"complete\":false},\"id\":1}") != NULL;
+        }
+        if (over) {
+            client_expect(&c, "\"error\"");
+            break;
+        }
+    }
+    assert_int_equal(got, UVM__CONTROL_SPANS_MAX);
+    client_says(&c, CALL(2, "properties", "{}"));
+    client_expect(&c, "\"id\":2}");
+    client_close(&c);
+    control_kit_close(&k);
+}
+
 static void events_and_the_end(void **state) {
     struct control_kit k = {0};
     struct client watcher, waiter, stopper, other;
@@ -627,6 +703,8 @@ int main(void) {
         cmocka_unit_test(devices_come_and_go),
         cmocka_unit_test(an_attach_is_its_clients),
         cmocka_unit_test(events_and_the_end),
+        cmocka_unit_test(spans_of_what_is_asked),
+        cmocka_unit_test(spans_have_an_end),
         cmocka_unit_test(an_end_is_remembered),
         cmocka_unit_test(an_end_that_cannot_be_remembered),
         cmocka_unit_test(kill_during_boot),
