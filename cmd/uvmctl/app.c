@@ -10,6 +10,7 @@
 #include "cmd/uvmctl/out.h"
 #include "cmd/uvmctl/paths.h"
 #include "cmd/uvmctl/progress.h"
+#include "cmd/uvmctl/trace.h"
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@ static void on_log(const struct uvm_log_record *record, void *arg) {
     if (record->level <= app->show) {
         out_log(record);
     }
+    trace_record(record, false);
     if (app->progress != NULL) {
         progress_record(app->progress, record);
     }
@@ -116,7 +118,7 @@ bool app_open(struct app *app, const struct app_params *params) {
     app->show = level > UVM_LOG_TRACE ? UVM_LOG_TRACE : level;
     ep.log = on_log;
     ep.log_arg = app;
-    ep.log_level = params->want_spans ? UVM_LOG_TRACE : app->show;
+    ep.log_level = params->want_spans || trace_wanted() ? UVM_LOG_TRACE : app->show;
     struct bounds bounds = {0};
     if (!read_bound("UVM_VMS_MAX", UINT32_MAX, &bounds.vms) ||
         !read_bound("UVM_MEMORY_MB_MAX", UINT64_MAX, &bounds.memory_mb)) {

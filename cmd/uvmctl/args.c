@@ -7,6 +7,7 @@
 #include "cmd/uvmctl/args.h"
 #include "async/decimal.h"
 #include "cmd/uvmctl/out.h"
+#include "cmd/uvmctl/trace.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -71,6 +72,11 @@ void args_unknown(const char *what, const char *word, const char *nearest) {
 
 /* ---- options ------------------------------------------------------------------------------ */
 
+const struct option_row args_common[] = {
+    {"trace", 0, "FILE", "what happened when, for chrome://tracing, Perfetto, \"uvmctl plot\""},
+    {NULL, 0, NULL, NULL},
+};
+
 static const struct option_row *find_long(const struct option_row *rows, const char *name,
                                           size_t len) {
     for (; rows->name != NULL; rows++) {
@@ -97,6 +103,9 @@ static void unknown_long(const struct args *a, const char *word) {
     for (const struct option_row *r = a->options; r->name != NULL && count < 64; r++) {
         names[count++] = r->name;
     }
+    for (const struct option_row *r = args_common; r->name != NULL && count < 64; r++) {
+        names[count++] = r->name;
+    }
     const char *nearest = args_nearest(word, names, count);
     (void)snprintf(dashed, sizeof dashed, "--%s", word);
     if (nearest == NULL) {
@@ -113,7 +122,7 @@ static bool is_help(const char *word) {
 
 /* `attached`: the value in the same word, or NULL. *used: how many further words were taken. */
 static bool give(const struct args *a, const struct option_row *row, const char *shown,
-                 const char *attached, const char *next, size_t *used) {
+                 const char *attached, const char *next, size_t *used, const char **ret_trace) {
     *used = 0;
     if (row->value == NULL) {
         if (attached != NULL) {
@@ -130,13 +139,18 @@ static bool give(const struct args *a, const struct option_row *row, const char 
         attached = next;
         *used = 1;
     }
+    if (row == args_common) {
+        *ret_trace = attached;
+        return true;
+    }
     return a->on_option(row, attached, a->arg);
 }
 
-static bool parse_long(const struct args *a, char **argv, size_t *used) {
+static bool parse_long(const struct args *a, char **argv, size_t *used, const char **ret_trace) {
     const char *name = argv[0] + 2;
     size_t len = strcspn(name, "=");
     const struct option_row *row = find_long(a->options, name, len);
+    row = row == NULL ? find_long(args_common, name, len) : row;
     if (row == NULL) {
         char word[WORD_MAX + 1];
         (void)snprintf(word, sizeof word, "%.*s", (int)(len < WORD_MAX ? len : WORD_MAX), name);
@@ -145,7 +159,7 @@ static bool parse_long(const struct args *a, char **argv, size_t *used) {
     }
     char shown[WORD_MAX + 3];
     (void)snprintf(shown, sizeof shown, "--%s", row->name);
-    return give(a, row, shown, name[len] == '=' ? name + len + 1 : NULL, argv[1], used);
+    return give(a, row, shown, name[len] == '=' ? name + len + 1 : NULL, argv[1], used, ret_trace);
 }
 
 /* Flags may share a word (-tv); an option with a value ends it. */
@@ -160,9 +174,9 @@ static bool parse_short(const struct args *a, char **argv, size_t *used) {
             return false;
         }
         if (row->value != NULL) {
-            return give(a, row, shown, p[1] == 0 ? NULL : p + 1, argv[1], used);
+            return give(a, row, shown, p[1] == 0 ? NULL : p + 1, argv[1], used, NULL);
         }
-        if (!give(a, row, shown, NULL, NULL, used)) {
+        if (!give(a, row, shown, NULL, NULL, used, NULL)) {
             return false;
         }
     }
@@ -170,6 +184,7 @@ static bool parse_short(const struct args *a, char **argv, size_t *used) {
 }
 
 bool args_parse(struct args *a, char **argv) {
+    const char *trace = NULL;
     a->command = NULL;
     a->help = false;
     for (; *argv != NULL; argv++) {
@@ -177,14 +192,14 @@ bool args_parse(struct args *a, char **argv) {
         bool ok;
         if (strcmp(*argv, "--") == 0) {
             a->command = argv + 1;
-            return true;
+            break;
         }
         if (is_help(*argv)) {
             a->help = true;
             return true;
         }
         if (strncmp(*argv, "--", 2) == 0) {
-            ok = parse_long(a, argv, &used);
+            ok = parse_long(a, argv, &used, &trace);
         } else if ((*argv)[0] == '-' && (*argv)[1] != 0) {
             ok = parse_short(a, argv, &used);
         } else {
@@ -195,7 +210,7 @@ bool args_parse(struct args *a, char **argv) {
         }
         argv += used;
     }
-    return true;
+    return trace == NULL || trace_open(a->verb, trace);
 }
 
 /* ---- values ------------------------------------------------------------------------------- */

@@ -17,6 +17,9 @@ struct option_row {
     const char *help;
 };
 
+/* What every verb takes besides its own: --trace FILE, which args_parse() opens (trace.h). */
+extern const struct option_row args_common[];
+
 struct args {
     const char *verb;
     const struct option_row *options;
@@ -29,7 +32,7 @@ struct args {
     bool help;      /* out: --help or -h was there; parsing stopped */
 };
 
-/* argv without the verb. False: a message was printed. */
+/* argv without the verb. False: a message was printed. The words of a command are nobody's but its own. */
 bool args_parse(struct args *a, char **argv);
 
 /* Nearest of `count` names to `word`, or NULL when none is near. */

@@ -12,6 +12,7 @@
 #include "async/folder.h"
 #include "async/local.h"
 #include "async/sock.h"
+#include "cmd/uvmctl/trace.h"
 #include "uvm/control.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +35,8 @@ struct client {
         uint64_t id; /* 0: free */
         client_fn fn;
         void *arg;
+        const char *method;
+        uint64_t begin_us; /* for the trace */
     } calls[CLIENT_CALLS_MAX];
 };
 
@@ -116,6 +119,52 @@ static void end(struct client *c, const char *why) {
     }
 }
 
+/* ---- the trace ---------------------------------------------------------------------------- */
+
+static void on_spans(struct client *c, const cJSON *result, const uvm_error *err, int status,
+                     void *arg) {
+    bool complete = true;
+    (void)c;
+    (void)err; /* an owner that does not know of spans */
+    (void)status;
+    (void)arg;
+    (void)uvm__json_bool(uvm__json_get(UVM__JSON_STRICT, result, "complete"), &complete);
+    if (!complete) {
+        trace_owner_lost();
+    }
+}
+
+/* True: it was one. */
+static bool span(const struct client *c, const cJSON *params) {
+    static const char *const kinds[] = {
+        [UVM_LOG_OP_BEGIN] = "op_begin",     [UVM_LOG_OP_END] = "op_end",
+        [UVM_LOG_STEP_BEGIN] = "step_begin", [UVM_LOG_STEP_END] = "step_end",
+        [UVM_LOG_UNDO_BEGIN] = "undo_begin", [UVM_LOG_UNDO_END] = "undo_end"};
+    struct uvm_log_record r = {.vm = c->name, .op = text_of(params, "op")};
+    const char *code = text_of(params, "code");
+    if (strcmp(text_of(params, "event"), "span") != 0) {
+        return false;
+    }
+    for (size_t i = UVM_LOG_OP_BEGIN; i < sizeof kinds / sizeof kinds[0]; i++) {
+        r.kind = strcmp(text_of(params, "kind"), kinds[i]) == 0 ? (enum uvm_log_kind)i : r.kind;
+    }
+    r.step = text_of(params, "step");
+    r.code = strcmp(code, "OK") == 0 ? UVM_OK : (int)code_of(code);
+    const struct {
+        const char *key;
+        uint64_t *to;
+    } numbers[] = {{"op_id", &r.op_id},
+                   {"parent_id", &r.parent_id},
+                   {"at_us", &r.at_us},
+                   {"begin_us", &r.begin_us}};
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        (void)uvm__json_u64(uvm__json_get(UVM__JSON_STRICT, params, numbers[i].key), INT64_MAX,
+                            numbers[i].to);
+    }
+    trace_record(&r, true);
+    return true;
+}
+
 /* ---- answers ------------------------------------------------------------------------------ */
 
 static void answer(struct client *c, const cJSON *tree, uint64_t id) {
@@ -126,6 +175,12 @@ static void answer(struct client *c, const cJSON *tree, uint64_t id) {
         const cJSON *result = uvm__json_get(UVM__JSON_STRICT, tree, "result");
         const cJSON *error = uvm__json_get(UVM__JSON_STRICT, tree, "error");
         c->calls[i].id = 0;
+        if (trace_wanted() && c->calls[i].fn != on_spans) {
+            const cJSON *data = uvm__json_get(UVM__JSON_STRICT, error, "data");
+            enum uvm_error_code code = result == NULL ? code_of(text_of(data, "code")) : UVM_OK;
+            trace_call(c->calls[i].method, c->calls[i].begin_us,
+                       code == UVM_OK ? "OK" : uvm_error_code_name((int)code));
+        }
         if (c->calls[i].fn == NULL) {
             return;
         }
@@ -154,7 +209,7 @@ static void line(struct client *c, const char *text, size_t bytes) {
     const cJSON *node = uvm__json_get(UVM__JSON_STRICT, tree, "id");
     const cJSON *params = uvm__json_get(UVM__JSON_STRICT, tree, "params");
     if (node == NULL && params != NULL) {
-        if (c->events.on_event != NULL) {
+        if (!span(c, params) && c->events.on_event != NULL) {
             c->events.on_event(c, params, c->events.arg);
         }
     } else if (uvm__json_u64(node, UINT64_MAX, &id) == 0 && id != 0) {
@@ -220,6 +275,8 @@ uint64_t client_call(struct client *c, const char *method, cJSON *take_params, c
         c->calls[slot].id = id;
         c->calls[slot].fn = fn;
         c->calls[slot].arg = arg;
+        c->calls[slot].method = method;
+        c->calls[slot].begin_us = trace_wanted() ? trace_now_us() : 0;
         (void)uvm__sock_send(c->sock, text, bytes + 1, fds, fds_count);
         uvm__free(c->engine, text);
     }
@@ -285,6 +342,9 @@ int client_open(struct app *app, int state, const char *name, const struct clien
         (void)uvm__json_add_u64(params, "version", UVM_CONTROL_VERSION);
     }
     client_call(c, "hello", params, NULL, 0, on_hello, NULL);
+    if (trace_wanted()) {
+        client_call(c, "spans", NULL, NULL, 0, on_spans, NULL);
+    }
     *ret = c;
     return 0;
 }

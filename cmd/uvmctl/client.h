@@ -2,7 +2,8 @@
  * client.h — a connection to the owner of a UVM, by docs/PROTOCOL-control.md.
  *
  * Calls are sent at once, hello first; each answer runs its callback once. When the connection ends, the
- * callbacks of what was not answered run with an error that says so, then on_end.
+ * callbacks of what was not answered run with an error that says so, then on_end. With --trace, the spans of
+ * the owner's engine that come meanwhile go to the trace.
  */
 #pragma once
 #include "async/error.h"

@@ -8,6 +8,7 @@
 #include "cmd/uvmctl/detach.h"
 #include "async/sock.h"
 #include "cmd/uvmctl/out.h"
+#include "cmd/uvmctl/trace.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -144,6 +145,7 @@ int detach_boot(char **argv, bool json) {
         return EXIT_FAILED;
     }
     (void)fflush(NULL);
+    trace_leave(); /* it is the owner's */
     int rc = spawn_owner(argv, pair[1], &w.owner);
     close(pair[1]);
     if (rc != 0) {

@@ -43,6 +43,7 @@ static void print_indented(FILE *out, const char *text) {
 void help_verb(FILE *out, const struct verb *verb) {
     (void)fprintf(out, "usage: uvmctl %s %s\n\n%s\n\n", verb->name, verb->words, verb->about);
     print_options(out, verb->options);
+    print_options(out, args_common);
     if (verb->status != NULL) {
         (void)fprintf(out, "\nExit status: %s\n", verb->status);
     }
@@ -101,6 +102,9 @@ static void print_words(FILE *out, const struct verb *verb, bool lists_vms) {
     for (const struct option_row *row = verb->options; row->name != NULL; row++) {
         (void)fprintf(out, "--%s ", row->name);
     }
+    for (const struct option_row *row = args_common; row->name != NULL; row++) {
+        (void)fprintf(out, "--%s ", row->name);
+    }
     (void)fprintf(out, "--help");
     if (lists_vms && wants_vm(verb)) {
         (void)fprintf(out, " $(uvmctl ps -q 2> /dev/null)");
@@ -134,6 +138,9 @@ void help_bash(FILE *out, const struct verb *const *verbs) {
                   "    case $verb:$prev in\n");
     for (size_t i = 0; verbs[i] != NULL; i++) {
         for (const struct option_row *row = verbs[i]->options; row->name != NULL; row++) {
+            print_value(out, verbs[i], row);
+        }
+        for (const struct option_row *row = args_common; row->name != NULL; row++) {
             print_value(out, verbs[i], row);
         }
     }

@@ -165,8 +165,13 @@ void help_man(FILE *out, const struct verb *const *verbs, const char *version) {
         (void)fputc('\n', out);
         print_lines(out, verbs[i]->summary);
     }
-    (void)fprintf(out,
-                  ".PP\nOptions stand before or after other words; \\-\\- ends them.\n.SH VERBS\n");
+    (void)fprintf(
+        out,
+        ".PP\nOptions stand before or after other words; \\-\\- ends them. Every verb takes\n");
+    for (const struct option_row *row = args_common; row->name != NULL; row++) {
+        print_option(out, row);
+    }
+    (void)fprintf(out, ".SH VERBS\n");
     for (size_t i = 0; verbs[i] != NULL; i++) {
         print_verb(out, verbs[i]);
     }

@@ -6,6 +6,7 @@
 #include "cmd/uvmctl/args.h"
 #include "cmd/uvmctl/detach.h"
 #include "cmd/uvmctl/out.h"
+#include "cmd/uvmctl/trace.h"
 #include "cmd/uvmctl/verbs.h"
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 static const struct verb *const verbs[] = {
     &verb_boot,    &verb_exec,    &verb_attach, &verb_detach, &verb_devices, &verb_ps,
     &verb_inspect, &verb_console, &verb_logs,   &verb_events, &verb_stop,    &verb_kill,
-    &verb_wait,    &verb_gc,      &verb_doctor, NULL};
+    &verb_wait,    &verb_gc,      &verb_doctor, &verb_plot,   NULL};
 #define VERBS (sizeof verbs / sizeof verbs[0] - 1)
 
 static const struct verb *find_verb(const char *name) {
@@ -80,5 +81,10 @@ int main(int argc, char **argv) {
         return EXIT_USAGE;
     }
     const struct verb *v = find_verb(word);
-    return v == NULL ? EXIT_USAGE : flushed(v->run(argv + 2));
+    if (v == NULL) {
+        return EXIT_USAGE;
+    }
+    int status = v->run(argv + 2);
+    trace_close(status);
+    return flushed(status);
 }

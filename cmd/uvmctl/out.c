@@ -94,8 +94,7 @@ static bool write_all(int fd, const char *data, size_t bytes) {
     return true;
 }
 
-/* Length of the UTF-8 sequence at `p`; 0: it is none. */
-static size_t utf8_len(const unsigned char *p, size_t bytes) {
+size_t out_utf8_len(const unsigned char *p, size_t bytes) {
     static const struct {
         unsigned char first, last; /* of the first byte */
         size_t bytes;
@@ -122,7 +121,7 @@ void out_text(const char *text, size_t bytes) {
     size_t len = 0;
     for (size_t i = 0; i < bytes;) {
         const unsigned char *p = (const unsigned char *)text + i;
-        size_t n = utf8_len(p, bytes - i);
+        size_t n = out_utf8_len(p, bytes - i);
         bool control = n == 1 && (*p < 0x20 || *p == 0x7f) && *p != '\n' && *p != '\t';
         bool c1 = n == 2 && p[0] == 0xc2 && p[1] < 0xa0; /* a terminal may obey those as well */
         if (len + 4 > sizeof buf) {
@@ -280,7 +279,7 @@ static void put_quoted(struct json_out *j, const char *text, size_t bytes) {
     put(j, "\"", 1);
     for (size_t i = 0; i < bytes;) {
         const unsigned char *p = (const unsigned char *)text + i;
-        size_t n = utf8_len(p, bytes - i);
+        size_t n = out_utf8_len(p, bytes - i);
         char escaped[8];
         if (n == 0) {
             put(j, "\xef\xbf\xbd", 3);

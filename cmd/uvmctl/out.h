@@ -39,6 +39,9 @@ void out_log(const struct uvm_log_record *record);
 /* Text as it is, but for what is dangerous to a terminal. */
 void out_text(const char *text, size_t bytes);
 
+/* Length of the UTF-8 sequence at `p`; 0: it is none. */
+size_t out_utf8_len(const unsigned char *p, size_t bytes);
+
 /* ---- JSON writing: to a growing buffer, then to stdout at once ------------------------------ */
 
 struct json_out {

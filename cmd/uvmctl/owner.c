@@ -12,6 +12,7 @@
 #include "cmd/uvmctl/out.h"
 #include "cmd/uvmctl/progress.h"
 #include "cmd/uvmctl/state.h"
+#include "cmd/uvmctl/trace.h"
 #include "uvm/control.h"
 #include <fcntl.h>
 #include <stdio.h>
@@ -94,6 +95,7 @@ static void tell_starter(struct owner *o) {
     int n = snprintf(text, sizeof text, "running %s %s\n", uvm_vm_name(o->vm), uvm_vm_id(o->vm));
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     o->running = true;
+    trace_close(EXIT_DONE); /* what was asked for is the boot; the starter may look at it now */
     o->app->show = UVM_LOG_ERROR;
     progress_close(o->app->progress);
     o->app->progress = NULL;

@@ -78,6 +78,7 @@ static void test_terminal(void **state) {
     help_verb(t.file, &run_verb);
     has(&t, "usage: uvmctl run [OPTION…] [-- CMD…]\n\nFirst line.\n.dotted line.\n\nSecond");
     has(&t, "\n  -a, --accel auto|kvm|tcg     what runs it (auto)\n      --kernel FILE ");
+    has(&t, "\n      --trace FILE             what happened when");
     has(&t, "\nExit status: its own.\n\nExample:\n  uvmctl run --json\n  uvmctl run -- a\n");
     text_close(&t);
 
@@ -102,6 +103,7 @@ static void test_man(void **state) {
     has(&t, "\n\\&\\(aqits\\(aq name\n");
     has(&t, "\n\\&.json\n");
     has(&t, "\n.nf\n\\&uvmctl run \\-\\-json\n\\&uvmctl run \\-\\- a\n.fi\n");
+    has(&t, "ends them. Every verb takes\n.TP\n\\fB\\-\\-trace\\fR \\fIFILE\\fR\n\\&what");
     has(&t, "\n.SS \"uvmctl stop NAME [\\-\\- WHY]\"\n");
     for (const char *p = t.data; *p != 0; p++) {
         assert_true((unsigned char)*p < 0x80);
@@ -159,7 +161,7 @@ static void test_bash(void **state) {
         {"''", "run\nstop\nhelp\n--help\n--version\n"},
         {"st", "stop\n"},
         {"help r", "run\n"},
-        {"run --", "--accel\n--kernel\n--name\n--json\n--help\n"},
+        {"run --", "--accel\n--kernel\n--name\n--json\n--trace\n--help\n"},
         {"run --js", "--json\n"},
         {"run --accel k", "kvm\n"},
         {"run -a ''", "auto\nkvm\ntcg\n"},
@@ -168,7 +170,8 @@ static void test_bash(void **state) {
         {"run --kernel sbi", "sbin\n"},
         {"run --name ''", ""},
         {"run --json -- --", ""},
-        {"stop ''", "--help\n"},
+        {"stop ''", "--trace\n--help\n"},
+        {"stop --trace sbi", "sbin\n"},
         {"none ''", ""},
     };
     (void)state;
