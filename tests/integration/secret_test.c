@@ -21,6 +21,8 @@
 #define IN_ENV "TOKEN=" SECRET
 #define SHORT_MS 20000
 
+static char trace[128];
+
 static void expect_none(const char *where, const char *text, size_t bytes) {
     const char *at = memmem(text, bytes, SECRET, sizeof SECRET - 1);
     if (at != NULL) {
@@ -43,6 +45,18 @@ static void silent(int status, const char *words, const char *const *argv) {
     command_free(&c);
 }
 
+/* The trace of what was just run: it is there, and tells nothing. */
+static void silent_trace(void) {
+    static char text[1 << 18];
+    int fd = open(trace, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text);
+    assert_true(n > 0);
+    close(fd);
+    assert_non_null(memmem(text, (size_t)n, "\"vm exec\"", 9));
+    expect_none("the trace", text, (size_t)n);
+    kit_forget(trace);
+}
+
 /* ---- a command of a VM of its own ------------------------------------------------------------- */
 
 static void test_boot_says_nothing(void **state) {
@@ -50,7 +64,9 @@ static void test_boot_says_nothing(void **state) {
     /* The logs of both ends are in it, or the test would see nothing. */
     silent(0, "process started",
            LIST("-vvv", "-e", IN_ENV, "--", "sh", "-c", "test \"$1\" = \"$TOKEN\"", "sh", SECRET));
-    silent(127, "was not found", LIST("-vvv", "-e", IN_ENV, "--", "no-such-program", SECRET));
+    silent(127, "was not found",
+           LIST("-vvv", "--trace", trace, "-e", IN_ENV, "--", "no-such-program", SECRET));
+    silent_trace();
     silent(125, NULL,
            LIST("-vvv", "--json", "-e", IN_ENV, "-w", "/no/folder", "--", "true", SECRET));
     silent(2, "it is not K=V", LIST("-e", "=" SECRET));
@@ -127,7 +143,11 @@ static void test_exec_says_nothing(void **state) {
     (void)state;
     silent(0, NULL,
            LIST("exec", "-e", IN_ENV, "demo", "--", "sh", "-c", "test $1 = $TOKEN", "sh", SECRET));
-    silent(127, "was not found", LIST("exec", "-e", IN_ENV, "demo", "--", "no-such", SECRET));
+    silent(127, "was not found",
+           LIST("exec", "--trace", trace, "-e", IN_ENV, "demo", "--", "no-such", SECRET));
+    silent_trace();
+    silent(0, NULL, LIST("exec", "--trace", trace, "-e", IN_ENV, "demo", "--", "true", SECRET));
+    silent_trace();
     silent(125, "is no user there",
            LIST("exec", "-u", "nobody-here", "demo", "--", "true", SECRET));
     silent(125, "could not become its folder",
@@ -192,6 +212,7 @@ int main(int argc, char **argv) {
     assert_true(argc > 5);
     kit_open(argv + 1);
     (void)setenv("UVM_STATE_DIR", kit.state, 1);
+    (void)snprintf(trace, sizeof trace, "%s/trace.json", kit.folder);
     int failed = cmocka_run_group_tests(alone, NULL, NULL);
     start_owner();
     failed += cmocka_run_group_tests(shared, NULL, NULL);
