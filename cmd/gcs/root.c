@@ -26,6 +26,7 @@
 #define WAIT_MS 10000 /* for the device */
 #define POLL_MS 5
 #define HOSTS "/sys/class/scsi_host"
+#define SCAN "/sys/module/scsi_mod/parameters/scan"
 
 struct root_words {
     char device[64], type[16], init[PATH_MAX];
@@ -69,7 +70,7 @@ static int read_words(struct root_words *ret) {
 }
 
 /* The list loads the drivers without a scan, which would ask 256 targets where all disks are on the first
- * (offers.c says more of it). */
+ * (offers.c says more of it). From here on the kernel scans as ever. */
 static void scan_disks(void) {
     DIR *d = opendir(HOSTS);
     char path[sizeof HOSTS + NAME_MAX + 8];
@@ -87,6 +88,13 @@ static void scan_disks(void) {
     }
     if (d != NULL) {
         closedir(d);
+    }
+    int fd = open(SCAN, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, "async", 5) != 5) {
+        uvm__say(WHO, "%s: %s", SCAN, strerror(errno));
+    }
+    if (fd >= 0) {
+        close(fd);
     }
 }
 
