@@ -11,7 +11,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "async/alloc.h"
 #include "async/check.h"
@@ -118,34 +117,6 @@ static void add_channels(struct uvm__argv *a) {
     add(a, "chardev:console");
 }
 
-unsigned uvm__qemu_scsi_number(const struct uvm__doc *doc, size_t index) {
-    const struct uvm__doc_devices *d = &doc->vm.devices;
-    bool taken[UVM__DOC_SCSI_CONTROLLERS_MAX] = {false};
-    unsigned numbers[UVM__DOC_SCSI_CONTROLLERS_MAX] = {0};
-    bool known[UVM__DOC_SCSI_CONTROLLERS_MAX] = {false};
-
-    UVM_ASSERT_CMP(index, <, d->scsi_count);
-    UVM_ASSERT_CMP(d->scsi_count, <=, UVM__DOC_SCSI_CONTROLLERS_MAX);
-    for (size_t i = 0; i < d->scsi_count; i++) {
-        for (unsigned n = 0; n < UVM__DOC_SCSI_CONTROLLERS_MAX; n++) {
-            if (strcasecmp(d->scsi[i].guid, uvm__doc_scsi_controller_guids[n]) == 0) {
-                numbers[i] = n;
-                known[i] = taken[n] = true;
-            }
-        }
-    }
-    /* Foreign GUIDs take what the four known ones leave, in the document's order. */
-    for (size_t i = 0; i <= index; i++) {
-        for (unsigned n = 0; !known[i] && n < UVM__DOC_SCSI_CONTROLLERS_MAX; n++) {
-            if (!taken[n]) {
-                numbers[i] = n;
-                known[i] = taken[n] = true;
-            }
-        }
-    }
-    return numbers[index];
-}
-
 static void add_devices(struct uvm__argv *a, const struct uvm__doc *doc) {
     add(a, "-device");
     add(a, "pvpanic-pci,bus=pcie.0,addr=0x1e");
@@ -154,7 +125,7 @@ static void add_devices(struct uvm__argv *a, const struct uvm__doc *doc) {
     add(a, "-device");
     add(a, "vhost-user-vsock-pci,id=hvsock0,chardev=hvsock,bus=pcie.0,addr=0x%x", SLOT_HVSOCK);
     for (size_t i = 0; i < doc->vm.devices.scsi_count; i++) {
-        unsigned n = uvm__qemu_scsi_number(doc, i);
+        unsigned n = uvm__doc_scsi_number(doc, i);
         add(a, "-device");
         add(a, "virtio-scsi-pci,id=scsi%u,bus=pcie.0,addr=0x%x", n, UVM__QEMU_SLOT_SCSI + n);
     }

@@ -53,5 +53,3 @@ int uvm__qemu_probe_argv(uvm_engine *e, const char *qemu_path, bool kvm, struct 
 /* A QEMU with no machine that is only asked over QMP (capabilities.c). */
 int uvm__qemu_ask_argv(uvm_engine *e, const char *qemu_path, struct uvm__argv *ret);
 void uvm__argv_deinit(struct uvm__argv *argv);
-/* Number of the SCSI controller with this GUID in the document, by which QEMU names it. */
-unsigned uvm__qemu_scsi_number(const struct uvm__doc *doc, size_t index);

@@ -9,7 +9,6 @@
 
 #include <string.h>
 
-#include "async/guid.h"
 #include "hcs/qemu/scsi.h"
 
 static bool hot_hint(const struct uvm__doc *d) {
@@ -72,21 +71,8 @@ static bool debugger_port(const struct uvm__doc *d) {
     }
     return false;
 }
-/* The guest is told of controllers by GUID, so each needs one of its own. */
 static bool scsi_names(const struct uvm__doc *d) {
-    const struct uvm__doc_devices *v = &d->vm.devices;
-    struct uvm__guid guids[UVM__DOC_SCSI_CONTROLLERS_MAX];
-    for (size_t i = 0; i < v->scsi_count; i++) {
-        if (uvm__guid_read(v->scsi[i].guid, strlen(v->scsi[i].guid), &guids[i]) < 0) {
-            return true;
-        }
-        for (size_t k = 0; k < i; k++) {
-            if (uvm__guid_equal(&guids[i], &guids[k])) {
-                return true;
-            }
-        }
-    }
-    return false;
+    return !uvm__doc_scsi_named(d);
 }
 static bool vpmem_devices(const struct uvm__doc *d) {
     return d->vm.devices.vpmem.devices_count != 0;

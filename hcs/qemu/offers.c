@@ -29,7 +29,7 @@ static int present_scsi(struct uvm__qemu_system *s) {
 
         int rc = uvm__guid_read(d->scsi[i].guid, strlen(d->scsi[i].guid), &device.instance);
         UVM_ASSERT(rc == 0); /* by doc_support.c */
-        uvm__qemu_scsi_location(uvm__qemu_scsi_number(&s->doc, i), device.location);
+        uvm__qemu_scsi_location(uvm__doc_scsi_number(&s->doc, i), device.location);
         rc = uvm__vmbus_present(s->vmbus, &device);
         if (rc < 0) {
             return rc;
@@ -42,4 +42,13 @@ int uvm__qemu_offers_open(struct uvm__qemu_system *s) {
     int rc = uvm__vmbus_open(s->engine, s->base.hvsock, s->name, &s->vmbus);
 
     return rc < 0 ? rc : present_scsi(s);
+}
+
+/* One that has not dialled yet, or never will, may still look for itself; one that stands still cannot say. */
+bool uvm__qemu_offer_pending(const struct uvm__qemu_system *s, const struct uvm__guid *instance) {
+    bool opened = false;
+
+    return s->vmbus != NULL && s->state == UVM__QEMU_RUNNING &&
+           uvm__vmbus_link(s->vmbus) == UVM__VMBUS_UP &&
+           uvm__vmbus_has(s->vmbus, instance, &opened) && !opened;
 }

@@ -80,6 +80,8 @@ struct uvm__qemu_system {
     uvm_engine *engine;
     uint32_t refs; /* the owner (create's op until it is taken), ops, parts that are closing */
     enum uvm__qemu_state state;
+    uint32_t verbs_sent;           /* start, pause, resume that QEMU has not answered … */
+    enum uvm__qemu_state verbs_to; /* … and where the latest of them leads */
     bool taken, closing;
     char id[37], name[UVM__QEMU_NAME_BYTES];
     void (*on_event)(struct uvm__hcs_system *s, const struct uvm__hcs_event *ev, void *arg);
@@ -170,6 +172,8 @@ struct uvm__hcs_system *uvm__qemu_create_result(uvm_op *op);
 /* offers.c */
 /* Opens the channel and offers what the document has. On failure the parts' close takes back what was done. */
 int uvm__qemu_offers_open(struct uvm__qemu_system *s);
+/* Whether a disk has to wait for its controller: the guest runs and hears of offers, but has not found it yet. */
+bool uvm__qemu_offer_pending(const struct uvm__qemu_system *s, const struct uvm__guid *instance);
 /* Where the guest finds a controller by its number, and what is plugged at a root port. */
 void uvm__qemu_scsi_location(unsigned controller, char ret[UVM__VMBUS_LOCATION_BYTES]);
 void uvm__qemu_port_location(unsigned port, char ret[UVM__VMBUS_LOCATION_BYTES]);

@@ -3,6 +3,7 @@
  *
  *     Add      slot      the controller is there, the path is free
  *              image     opened and checked, not open elsewhere in a way that excludes this one
+ *              offer     a guest that runs has found the controller: an agent may look for it only once
  *              fdset     the descriptor goes to QEMU, which may not open the file itself
  *              node      blockdev-add by the format that we saw
  *              device    device_add: the guest sees the disk. What was done is undone from here backwards
@@ -31,6 +32,7 @@ struct disk {
     struct uvm__resource resource; /* first */
     uint64_t number;               /* in QEMU's names: disk-7, node-7, fdset 7 */
     char controller[UVM_GUID_TEXT];
+    struct uvm__guid instance; /* the controller's */
     unsigned controller_number;
     uint64_t lun;
     bool pass_thru, ignore_flushes, identified;
@@ -86,13 +88,14 @@ const char *uvm__qemu_scsi_refused(const struct uvm__doc_scsi_attachment *a, con
 
 static int find_controller(const struct uvm__qemu_system *s, struct disk *d, struct uvm__fail *f) {
     const struct uvm__doc_devices *devices = &s->doc.vm.devices;
-    struct uvm__guid wanted, guid;
+    struct uvm__guid guid;
 
-    int rc = uvm__guid_read(d->controller, strlen(d->controller), &wanted);
+    int rc = uvm__guid_read(d->controller, strlen(d->controller), &d->instance);
     for (size_t i = 0; rc == 0 && i < devices->scsi_count; i++) {
         const char *text = devices->scsi[i].guid;
-        if (uvm__guid_read(text, strlen(text), &guid) == 0 && uvm__guid_equal(&guid, &wanted)) {
-            d->controller_number = uvm__qemu_scsi_number(&s->doc, i);
+        if (uvm__guid_read(text, strlen(text), &guid) == 0 &&
+            uvm__guid_equal(&guid, &d->instance)) {
+            d->controller_number = uvm__doc_scsi_number(&s->doc, i);
             return 0;
         }
     }
@@ -185,6 +188,30 @@ static void image_undo(uvm_op *op, void *state) {
     struct add_state *a = state;
     uvm__disk_image_close(&a->disk->image);
     uvm__undo_done(op, NULL);
+}
+
+static void offer_done(uvm_op *child, const uvm_error *err, void *arg) {
+    struct add_state *a = arg;
+
+    (void)child;
+    uvm__step_done(a->op, err == NULL ? NULL : uvm_error_ref(err));
+}
+
+static void offer_run(uvm_op *op, void *state) {
+    struct add_state *a = state;
+    struct uvm__fail f;
+
+    if (!uvm__qemu_offer_pending(a->system, &a->disk->instance)) {
+        uvm__step_done(op, NULL);
+        return;
+    }
+    int rc = uvm__vmbus_wait(a->system->vmbus, &a->disk->instance, uvm__op_scope(op), offer_done, a,
+                             NULL);
+    if (rc < 0) {
+        (void)uvm__fail(&f, (enum uvm_error_code) - rc, 0, "controller %s cannot be waited for",
+                        a->disk->controller);
+        fail_step(op, rc, &f);
+    }
 }
 
 /* The end of a step's command. */
@@ -396,6 +423,7 @@ static void add_describe(uvm_op *op, void *state, unsigned step, char *buf, size
 static const struct uvm__step add_steps[] = {
     {.name = "slot", .run = slot_run, .undo = slot_undo},
     {.name = "image", .run = image_run, .undo = image_undo},
+    {.name = "offer", .run = offer_run, .child = true},
     {.name = "fdset", .run = fdset_run, .undo = fdset_undo},
     {.name = "node", .run = node_run, .undo = node_undo},
     {.name = "device", .run = device_run, .undo = device_undo},
@@ -405,7 +433,7 @@ static const struct uvm__saga add_saga = {
     .name = "scsi add",
     .steps = add_steps,
     .steps_count = sizeof add_steps / sizeof add_steps[0],
-    .commit_step = 4, /* device */
+    .commit_step = 5, /* device */
     .state_bytes = sizeof(struct add_state),
     .init = add_init,
     .deinit = add_deinit,

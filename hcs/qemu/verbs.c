@@ -6,7 +6,8 @@
  * middle means that the VM is ending: the verb then waits for the decision, which is at most
  * UVM__EXIT_CLASSIFY_MS away, to say what happened.
  *
- * QMP keeps the order of commands, so verbs may overlap. Ops hold a reference on the system.
+ * QMP keeps the order of commands, so verbs may overlap; of two that want the same the later one finds that it
+ * is too late. Ops hold a reference on the system.
  */
 #include "hcs/qemu/qemu_int.h"
 
@@ -65,6 +66,8 @@ static void verb_on_reply(struct uvm__call *call, const void *reply, const uvm_e
     struct verb_state *v = UVM__CONTAINER_OF(call, struct verb_state, call);
     struct uvm__qemu_system *s = v->system;
 
+    UVM_ASSERT_CMP(s->verbs_sent, >, 0);
+    s->verbs_sent--;
     if (err != NULL) {
         verb_on_lost(v);
         return;
@@ -79,14 +82,23 @@ static void verb_on_reply(struct uvm__call *call, const void *reply, const uvm_e
 static void verb_run(uvm_op *op, void *state) {
     struct verb_state *v = state;
     struct uvm__qemu_system *s = v->system;
+    enum uvm__qemu_state now = s->verbs_sent > 0 ? s->verbs_to : s->state;
+    if (now != v->row->from && s->state != UVM__QEMU_ENDED) {
+        uvm__step_done(op, uvm__error(s->engine, UVM_E_STATE, 0,
+                                      "vm %s: %s: another call was first", s->name, v->row->what));
+        return;
+    }
     int rc = s->qmp == NULL ? -UVM_E_CLOSED
                             : uvm__qmp_call(s->qmp, &v->call, op, v->row->command, NULL, NULL, 0,
                                             verb_on_reply);
 
     v->op = op;
-    if (rc == -UVM_E_CLOSED && !s->closing) {
+    if (rc == 0) {
+        s->verbs_sent++;
+        s->verbs_to = v->row->to;
+    } else if (rc == -UVM_E_CLOSED && !s->closing) {
         verb_on_lost(v);
-    } else if (rc < 0) {
+    } else {
         uvm__step_done(op,
                        uvm__error(s->engine, (enum uvm_error_code) - rc, 0,
                                   "vm %s: %s cannot be sent to qemu", s->name, v->row->command));

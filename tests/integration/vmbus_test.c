@@ -4,9 +4,14 @@
  * vmbus_test KERNEL INITRD UVM-LAUNCH: two guests with a shell in the agent's place. Nobody pokes the guest's end of
  * the channel there, so that it loads the drivers when its patience is over.
  */
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "async/alloc.h"
+#include "hcs/modify_doc.h"
 #include "hcs/qemu/qemu_int.h"
 #include "tests/integration/qemu_kit.h"
 
@@ -48,6 +53,49 @@ static void wait_opened(struct kit *k, unsigned controller) {
     assert_int_equal(uvm__vmbus_link(bus(k)), UVM__VMBUS_UP);
 }
 
+/* A disk is there for an agent that looks for its controller only once: not before the guest has found that. What
+ * is given up meanwhile is not there. */
+static void attach_waits(struct kit *k) {
+    struct uvm__guid guid = guid_of(uvm__doc_scsi_controller_guids[0]);
+    struct uvm__modify m = {.kind = UVM__MODIFY_SCSI, .number = 3, .has_settings = true};
+    struct result given_up = {false, 0}, r = {false, 0};
+    struct uvm__hcs_modify_params p = {0};
+    struct uvm__fail f;
+    const char *folder = getenv("TEST_TMPDIR");
+    uvm_op *op = NULL;
+    char *text = NULL, path[300];
+    bool opened = true;
+
+    (void)snprintf(path, sizeof path, "%s/vmbus.img", folder == NULL ? "/tmp" : folder);
+    int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    assert_true(fd >= 0 && ftruncate(fd, 1 << 20) == 0);
+    close(fd);
+    (void)snprintf(m.guid, sizeof m.guid, "%s", uvm__doc_scsi_controller_guids[0]);
+    m.settings.scsi = (struct uvm__doc_scsi_attachment){.type = "VirtualDisk", .path = path};
+    assert_int_equal(uvm__modify_build(k->base.engine, &m, &text, &p.request_bytes, &f), 0);
+    p.request = text;
+    while (uvm__vmbus_link(bus(k)) != UVM__VMBUS_UP) {
+        uv_run(&k->base.loop, UV_RUN_ONCE);
+    }
+    assert_true(uvm__vmbus_has(bus(k), &guid, &opened) &&
+                !opened); /* its driver is not loaded yet */
+    assert_int_equal(uvm__hcs_modify(k->system, &p, NULL, on_done, &given_up, &op), 0);
+    for (int i = 0; i < 8; i++) {
+        uv_run(&k->base.loop, UV_RUN_NOWAIT);
+    }
+    assert_false(given_up.done);
+    uvm_op_cancel(op);
+    loop_until(&k->base, &given_up.done);
+    uvm_op_unref(op);
+    assert_int_equal(given_up.code, UVM_E_CANCELED);
+    assert_int_equal(uvm__hcs_modify(k->system, &p, NULL, on_done, &r, NULL), 0);
+    loop_until(&k->base, &r.done);
+    assert_int_equal(r.code, UVM_OK);
+    assert_true(uvm__vmbus_has(bus(k), &guid, &opened) && opened);
+    uvm__free(k->base.engine, text);
+    assert_int_equal(unlink(path), 0);
+}
+
 /* As an agent does it: the entry of the controller's folder, then the SCSI host of that number. */
 static void expect_controller(struct kit *k, unsigned controller) {
     char line[256], said[128];
@@ -68,6 +116,7 @@ static void shows_one(void **state) {
 
     kit_open(&k);
     kit_boot(&k);
+    attach_waits(&k);
     wait_opened(&k, 0);
     expect_controller(&k, 0);
     kit_type(&k, "echo $(ls /sys/bus/vmbus/devices | wc -l) device");
