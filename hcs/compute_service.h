@@ -133,7 +133,8 @@ int uvm__hcs_resume(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_
  * where a device is offered to the guest, the guest has acknowledged the offer; after any failure nothing is
  * left, or the op ends with UNDO and RELEASED follows if the rest goes away later. Remove: what is not there
  * is NOTFOUND; once the host began to remove it only goes forward, and a removal that does not end in time is
- * UNDO: the resource is still taken until RELEASED. Paths: hcsshim's resourcepaths. -UVM_E_UNSUPPORTED,
+ * UNDO: the resource is still taken until RELEASED. While a change of a resource has not ended, also when it was
+ * given up, another Add of it is EXISTS and a Remove is STATE. Paths: hcsshim's resourcepaths. -UVM_E_UNSUPPORTED,
  * -UVM_E_STATE before create's success, -UVM_E_EXITED. What the request gets wrong is the op's error. */
 int uvm__hcs_modify(struct uvm__hcs_system *s, const struct uvm__hcs_modify_params *params,
                     uvm_scope *scope, uvm_done_fn on_done, void *arg, uvm_op **ret_op);

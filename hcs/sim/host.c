@@ -157,6 +157,7 @@ void uvm__sim_system_free(struct uvm__sim_system *s) {
     uvm__list_remove(&s->link);
     uvm__loopback_free(s->base.hvsock, s->guest);
     uvm__buf_deinit(&s->console);
+    uvm__free(h->base.engine, s->properties);
     uvm__ready_cancel(h->base.engine, &s->tell);
     uvm__free(h->base.engine, s);
 }

@@ -14,7 +14,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 struct modify {
     uvm_engine *engine;
@@ -107,13 +106,15 @@ void uvm__sim_disks_free(struct uvm__sim_system *s) {
     }
 }
 
-unsigned uvm__sim_controller_of(const char *guid) {
-    unsigned n = 0;
-    while (n < UVM__DOC_SCSI_CONTROLLERS_MAX &&
-           strcasecmp(guid, uvm__doc_scsi_controller_guids[n]) != 0) {
-        n++;
+bool uvm__sim_disk_excluded(const struct uvm__list *disks, const char *path, bool read_only) {
+    const struct uvm__list *it;
+    UVM__LIST_FOREACH(it, disks) {
+        const struct uvm__sim_disk *d = UVM__CONTAINER_OF(it, struct uvm__sim_disk, link);
+        if (!(d->read_only && read_only) && strcmp(d->path, path) == 0) {
+            return true;
+        }
     }
-    return n;
+    return false;
 }
 
 /* ---- ends --------------------------------------------------------------------------------- */
@@ -158,29 +159,39 @@ static bool is_add(const struct modify *m) {
     return m->request.verb == UVM__MODIFY_ADD;
 }
 
+/* What is refused before the host is asked for anything: a slot belongs to the change that is under way, also when
+ * that was given up. One that a mute host will never end is the exception, so that a model can go on behind it. */
+static uvm_error *busy(struct modify *m) {
+    const struct uvm__list *it;
+    UVM__LIST_FOREACH(it, &m->system->modifies) {
+        const struct modify *o = UVM__CONTAINER_OF(it, struct modify, link);
+        bool never = uvm__op_resolved(o->op) && o->fault != UVM__SIM_LATE;
+        if (!never && m->controller != UVM__DOC_SCSI_CONTROLLERS_MAX &&
+            o->controller == m->controller && o->request.number == m->request.number) {
+            return is_add(m) ? error(m, UVM_E_EXISTS, "the slot is taken")
+                             : error(m, UVM_E_STATE, "cannot be removed now");
+        }
+    }
+    return NULL;
+}
+
 /* What a real host would find wrong; NULL: nothing. */
 static uvm_error *refusal(struct modify *m) {
     struct uvm__sim_system *s = m->system;
     const struct uvm__sim_disk *there = find(s, m->controller, m->request.number);
-    if (m->controller >= UVM__DOC_SCSI_CONTROLLERS_MAX ||
-        (s->controllers & (1u << m->controller)) == 0) {
-        return error(m, UVM_E_INVAL, "no such controller");
-    }
     if (!is_add(m)) {
         return there == NULL ? error(m, UVM_E_NOTFOUND, "nothing is there") : NULL;
+    }
+    if (m->controller == UVM__DOC_SCSI_CONTROLLERS_MAX) {
+        return error(m, UVM_E_NOTFOUND, "no such controller");
     }
     if (there != NULL) {
         return error(m, UVM_E_EXISTS, "the slot is taken");
     }
-    const struct uvm__list *it;
-    UVM__LIST_FOREACH(it, &s->disks) {
-        const struct uvm__sim_disk *d = UVM__CONTAINER_OF(it, struct uvm__sim_disk, link);
-        bool writer = !d->read_only || !m->request.settings.scsi.read_only;
-        if (writer && strcmp(d->path, m->request.settings.scsi.path) == 0) {
-            return error(m, UVM_E_PEER, "the file is locked by another slot");
-        }
-    }
-    return NULL;
+    const struct uvm__doc_scsi_attachment *a = &m->request.settings.scsi;
+    return uvm__sim_disk_excluded(&s->disks, a->path, a->read_only)
+               ? error(m, UVM_E_STATE, "the file is in another slot, and not for reading only")
+               : NULL;
 }
 
 static void answer(struct modify *m) {
@@ -265,6 +276,11 @@ static void run(uvm_op *op, void *state) {
         uvm__step_done(op, error(m, UVM_E_EXITED, s->detail));
         return;
     }
+    uvm_error *err = busy(m);
+    if (err != NULL) {
+        uvm__step_done(op, err);
+        return;
+    }
     m->fault =
         uvm__sim_next_fault(s->host, is_add(m) ? UVM__SIM_MODIFY_ADD : UVM__SIM_MODIFY_REMOVE);
     begin(m);
@@ -288,6 +304,18 @@ static void add_undo(uvm_op *op, void *state) {
     begin(m);
 }
 
+static unsigned controller_of(const struct uvm__sim_system *s, const char *guid) {
+    struct uvm__guid wanted;
+    unsigned n = 0;
+    int rc = uvm__guid_read(guid, strlen(guid), &wanted);
+    UVM_ASSERT(rc == 0); /* by the reader */
+    while (n < UVM__DOC_SCSI_CONTROLLERS_MAX &&
+           !(s->facts.has_controller[n] && uvm__guid_equal(&s->facts.controllers[n], &wanted))) {
+        n++;
+    }
+    return n;
+}
+
 struct params {
     struct uvm__sim_system *system;
     struct uvm__modify *request;
@@ -305,7 +333,8 @@ static int init(uvm_op *op, void *state, const void *params) {
     m->request = *p->request;
     m->wrong = p->wrong;
     m->why = *p->why;
-    m->controller = uvm__sim_controller_of(m->request.guid);
+    m->controller =
+        m->wrong == 0 ? controller_of(m->system, m->request.guid) : UVM__DOC_SCSI_CONTROLLERS_MAX;
     m->news = uvm__zalloc(e, sizeof *m->news);
     if (m->wrong == 0 && is_add(m)) {
         m->disk = uvm__sim_disk_new(e, m->controller, &m->request.settings.scsi);
@@ -351,9 +380,19 @@ int uvm__sim_modify(struct uvm__hcs_system *s, const struct uvm__hcs_modify_para
     if (sim->state == UVM__SIM_ENDED) {
         return -UVM_E_EXITED;
     }
+    if (params->request_bytes > UVM__DOCUMENT_BYTES_MAX) {
+        return -UVM_E_LIMIT;
+    }
     int rc = uvm__modify_read(e, params->request, params->request_bytes, &request, &f);
     if (rc == -UVM_E_NOMEM) {
         return rc;
+    }
+    if (rc == 0 && params->fds_count > 0) {
+        rc = uvm__fail(&f, UVM_E_INVAL, 0, "Settings: no descriptor is named there, but %zu came",
+                       params->fds_count);
+    }
+    if (rc == 0 && request.verb == UVM__MODIFY_UPDATE) {
+        rc = uvm__fail(&f, UVM_E_UNSUPPORTED, 0, "RequestType: an attachment cannot be changed");
     }
     const struct params p = {sim, &request, rc, &f};
     bool remove = rc == 0 && request.verb == UVM__MODIFY_REMOVE;

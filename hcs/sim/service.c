@@ -22,8 +22,7 @@ struct verb {
     struct uvm__list link;
     bool acted;
     struct uvm__hcs_create_params params; /* of a create; strings are copies behind the state */
-    struct uvm__list disks;               /* of a create's document, until it acts */
-    unsigned controllers;                 /* likewise */
+    struct uvm__sim_document document;    /* likewise, until it acts */
     struct uvm__fail why;
     int wrong; /* what the document gets wrong */
     char id[40], name[64];
@@ -44,44 +43,6 @@ static uvm_error *verb_error(struct verb *v, enum uvm_error_code code, const cha
 
 static void tell(struct uvm__ready *r);
 
-/* The controllers, and the disks that are there from the start. */
-static int read_document(struct verb *v, uvm_engine *e, const struct uvm__hcs_create_params *p) {
-    struct uvm__doc doc = {0};
-    v->wrong = uvm__doc_read(e, p->document, p->document_bytes, &doc, &v->why);
-    for (size_t i = 0; v->wrong == 0 && i < doc.vm.devices.scsi_count; i++) {
-        const struct uvm__doc_scsi_controller *c = &doc.vm.devices.scsi[i];
-        unsigned n = uvm__sim_controller_of(c->guid);
-        v->controllers |= n == UVM__DOC_SCSI_CONTROLLERS_MAX ? 0 : 1u << n;
-        for (size_t k = 0; v->wrong == 0 && k < c->attachments_count; k++) {
-            struct uvm__sim_disk *d = uvm__sim_disk_new(e, n, &c->attachments[k]);
-            if (d == NULL) {
-                v->wrong = -UVM_E_NOMEM;
-            } else {
-                uvm__list_append(&v->disks, &d->link);
-            }
-        }
-    }
-    uvm__doc_deinit(&doc);
-    return v->wrong == -UVM_E_NOMEM ? v->wrong : 0;
-}
-
-static void free_disks(struct verb *v, uvm_engine *e) {
-    while (!uvm__list_empty(&v->disks)) {
-        struct uvm__sim_disk *d = UVM__CONTAINER_OF(v->disks.next, struct uvm__sim_disk, link);
-        uvm__list_remove(&d->link);
-        uvm__free(e, d);
-    }
-}
-
-static void take_document(struct verb *v) {
-    v->system->controllers = v->controllers;
-    while (!uvm__list_empty(&v->disks)) {
-        struct uvm__sim_disk *d = UVM__CONTAINER_OF(v->disks.next, struct uvm__sim_disk, link);
-        uvm__list_remove(&d->link);
-        uvm__sim_disk_add(v->system, d);
-    }
-}
-
 static int act(struct verb *v) {
     struct uvm__sim_system *s = v->system;
     int rc = 0;
@@ -93,8 +54,8 @@ static int act(struct verb *v) {
             s->on_event = v->params.on_event;
             s->arg = v->params.arg;
             uvm__ready_init(&s->tell, tell);
-            take_document(v);
             uvm__list_append(&s->verbs, &v->link);
+            rc = uvm__sim_document_apply(&v->document, s);
         }
         return rc;
     case UVM__SIM_START:
@@ -131,15 +92,20 @@ static int act(struct verb *v) {
     return 0;
 }
 
+/* A create's half-made system, or the result that nobody took. */
+static void destroy(struct verb *v) {
+    if (v->system != NULL) {
+        uvm__list_remove(&v->link);
+        uvm__sim_system_end(v->system, UVM__HCS_EXIT_TERMINATED, "canceled");
+        uvm__sim_system_free(v->system);
+        v->system = NULL;
+    }
+}
+
 /* The VMM ends before it answered. A create's half-made system goes with it. */
 static void die(struct verb *v) {
     if (v->point == UVM__SIM_CREATE) {
-        if (v->system != NULL) {
-            uvm__list_remove(&v->link);
-            uvm__sim_system_end(v->system, UVM__HCS_EXIT_VMM_DIED, "killed by SIGKILL");
-            uvm__sim_system_free(v->system);
-            v->system = NULL;
-        }
+        destroy(v);
         verb_end(v, verb_error(v, UVM_E_EXITED, "the VMM died: killed by SIGKILL"));
         return;
     }
@@ -175,6 +141,9 @@ static void on_time(struct uvm__deadline *d) {
     }
     v->acted = true;
     int rc = act(v);
+    if (rc < 0 && v->point == UVM__SIM_CREATE) {
+        destroy(v); /* no memory for all of it */
+    }
     if (rc < 0) {
         verb_end(v, verb_error(v, (enum uvm_error_code)(-rc), uvm_error_code_text(rc)));
         return;
@@ -216,16 +185,14 @@ static int verb_init(uvm_op *op, void *state, const void *params) {
     v->point = p->point;
     uvm__deadline_init(&v->timer, on_time);
     uvm__list_init(&v->link);
-    uvm__list_init(&v->disks);
+    uvm__list_init(&v->document.disks);
     if (p->create != NULL) {
         v->params = *p->create;
         (void)snprintf(v->id, sizeof v->id, "%s", p->create->id);
         (void)snprintf(v->name, sizeof v->name, "%s", p->create->name);
-        int rc = read_document(v, uvm__op_engine(op), p->create);
-        if (rc < 0) {
-            free_disks(v, uvm__op_engine(op));
-        }
-        return rc;
+        v->wrong = uvm__sim_document_read(v->engine, p->create->document, p->create->document_bytes,
+                                          &v->document, &v->why);
+        return v->wrong == -UVM_E_NOMEM ? v->wrong : 0;
     } else {
         (void)snprintf(v->name, sizeof v->name, "%s", p->system->name);
     }
@@ -251,15 +218,6 @@ static void verb_run(uvm_op *op, void *state) {
     uvm__deadline_set(e, &v->timer, uvm__now_ms(e) + v->host->params.act_ms);
 }
 
-static void destroy(struct verb *v) {
-    if (v->system != NULL) {
-        uvm__list_remove(&v->link);
-        uvm__sim_system_end(v->system, UVM__HCS_EXIT_TERMINATED, "canceled");
-        uvm__sim_system_free(v->system);
-        v->system = NULL;
-    }
-}
-
 static void create_cancel(uvm_op *op, void *state) {
     struct verb *v = state;
     destroy(v);
@@ -274,8 +232,8 @@ static void create_undo(uvm_op *op, void *state) {
 
 static void create_deinit(void *state) {
     struct verb *v = state;
-    destroy(v);               /* a result that nobody took */
-    free_disks(v, v->engine); /* the host may be gone */
+    destroy(v);                                        /* a result that nobody took */
+    uvm__sim_document_deinit(v->engine, &v->document); /* the host may be gone */
 }
 
 static const struct uvm__step create_steps[] = {
@@ -359,16 +317,6 @@ static int sim_pause(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on
 static int sim_resume(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
                       uvm_op **ret_op) {
     return on_system(s, UVM__SIM_RESUME, scope, on_done, arg, ret_op);
-}
-
-static const char *sim_properties(struct uvm__hcs_system *s) {
-    static const char *const states[] = {"Created", "Running", "Paused", "Stopped"};
-    struct uvm__sim_system *sim = UVM__CONTAINER_OF(s, struct uvm__sim_system, base);
-    (void)snprintf(sim->properties, sizeof sim->properties,
-                   "{\"Id\":\"%s\",\"SystemType\":\"VirtualMachine\",\"RuntimeOsType\":\"Linux\","
-                   "\"State\":\"%s\",\"Uvm\":{\"Service\":\"sim\",\"Accelerator\":\"sim\"}}",
-                   sim->id, states[sim->state]);
-    return sim->properties;
 }
 
 /* Events, then the end, in one place on the ready queue. */
@@ -475,7 +423,7 @@ const struct uvm__hcs_ops uvm__sim_ops = {
     .resume = sim_resume,
     .capacity = sim_capacity,
     .modify = uvm__sim_modify,
-    .properties = sim_properties,
+    .properties = uvm__sim_properties,
     .close = sim_close,
     .close_service = sim_close_service,
 };

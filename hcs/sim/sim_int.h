@@ -40,6 +40,20 @@ struct uvm__sim_news {
     char resource[UVM__MODIFY_PATH_BYTES];
 };
 
+/* Of its document, for good. */
+struct uvm__sim_facts {
+    char owner[64];
+    uint64_t memory_mb, processors;
+    struct uvm__guid controllers[UVM__DOC_SCSI_CONTROLLERS_MAX]; /* SCSI, by number */
+    bool has_controller[UVM__DOC_SCSI_CONTROLLERS_MAX];
+};
+
+/* A document between its reading and the moment the host acts. */
+struct uvm__sim_document {
+    struct uvm__sim_facts facts;
+    struct uvm__list disks; /* struct uvm__sim_disk.link */
+};
+
 struct uvm__sim_system {
     struct uvm__hcs_system base;
     struct uvm__sim_host *host;
@@ -55,10 +69,10 @@ struct uvm__sim_system {
     bool guest_runs;          /* on_start without on_stop */
     enum uvm__hcs_exit exit;
     char detail[128];
-    char properties[256];
-    struct uvm__buf console;   /* not yet told */
-    struct uvm__list verbs;    /* struct verb.link: calls that have not ended */
-    unsigned controllers;      /* SCSI: a bit each, from the document */
+    char *properties;        /* the last that were asked for */
+    struct uvm__buf console; /* not yet told */
+    struct uvm__list verbs;  /* struct verb.link: calls that have not ended */
+    struct uvm__sim_facts facts;
     struct uvm__list disks;    /* struct uvm__sim_disk.link */
     struct uvm__list modifies; /* struct modify.link (modify.c) */
     struct uvm__list news;     /* struct uvm__sim_news.link */
@@ -87,7 +101,18 @@ struct uvm__sim_disk *uvm__sim_disk_new(uvm_engine *e, unsigned controller,
                                         const struct uvm__doc_scsi_attachment *a);
 void uvm__sim_disk_add(struct uvm__sim_system *s, struct uvm__sim_disk *take_d);
 void uvm__sim_disks_free(struct uvm__sim_system *s);
-unsigned uvm__sim_controller_of(const char *guid); /* UVM__DOC_SCSI_CONTROLLERS_MAX: none of ours */
+/* Whether one of them has the file in a way that excludes another such use. */
+bool uvm__sim_disk_excluded(const struct uvm__list *disks, const char *path, bool read_only);
+
+/* document.c: -UVM_E_NOMEM or what the document gets wrong, with words in `why`; then nothing is kept. */
+int uvm__sim_document_read(uvm_engine *e, const char *text, size_t bytes,
+                           struct uvm__sim_document *ret, struct uvm__fail *why);
+void uvm__sim_document_deinit(uvm_engine *e, struct uvm__sim_document *d);
+/* Makes it so: controllers are offered, disks are there. -UVM_E_NOMEM: the system is then to be ended. */
+int uvm__sim_document_apply(struct uvm__sim_document *d, struct uvm__sim_system *s);
+
+/* properties.c */
+const char *uvm__sim_properties(struct uvm__hcs_system *base);
 
 /* service.c */
 extern const struct uvm__hcs_ops uvm__sim_ops;

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT
+ * document.c — what the model takes from a document: controllers, the disks that are there from the start, and
+ * what its properties repeat.
+ *
+ * What any host would find wrong is found here, with the codes that the others give. What only one VMM cannot
+ * honour is no model's to refuse.
+ */
+#include "async/check.h"
+#include "hcs/sim/sim_int.h"
+#include <stdio.h>
+#include <string.h>
+
+#define SCSI "VirtualMachine.Devices.Scsi"
+#define PCI_SLOT 4u /* of the first controller; a guest of the model takes any */
+
+static int read_disk(uvm_engine *e, struct uvm__sim_document *d, unsigned n,
+                     const struct uvm__doc_scsi_attachment *a, struct uvm__fail *why) {
+    struct uvm__sim_disk *disk = uvm__sim_disk_new(e, n, a);
+    if (disk == NULL) {
+        return -UVM_E_NOMEM;
+    }
+    bool excluded = uvm__sim_disk_excluded(&d->disks, a->path, a->read_only);
+    uvm__list_append(&d->disks, &disk->link);
+    char guid[UVM_GUID_TEXT];
+    uvm__guid_text(&d->facts.controllers[n], guid);
+    return excluded ? uvm__fail(why, UVM_E_STATE, 0,
+                                SCSI ".%s.Attachments.%llu: disk %.100s is attached already", guid,
+                                (unsigned long long)a->lun, a->path)
+                    : 0;
+}
+
+static int read_controllers(uvm_engine *e, const struct uvm__doc *doc, struct uvm__sim_document *d,
+                            struct uvm__fail *why) {
+    const struct uvm__doc_devices *v = &doc->vm.devices;
+    if (!uvm__doc_scsi_named(doc)) {
+        return uvm__fail(why, UVM_E_UNSUPPORTED, 0,
+                         SCSI ": each controller is named by a GUID of its own");
+    }
+    for (size_t i = 0; i < v->scsi_count; i++) {
+        unsigned n = uvm__doc_scsi_number(doc, i);
+        int rc = uvm__guid_read(v->scsi[i].guid, strlen(v->scsi[i].guid), &d->facts.controllers[n]);
+        UVM_ASSERT(rc == 0); /* it was named */
+        d->facts.has_controller[n] = true;
+        for (size_t k = 0; k < v->scsi[i].attachments_count; k++) {
+            rc = read_disk(e, d, n, &v->scsi[i].attachments[k], why);
+            if (rc < 0) {
+                return rc;
+            }
+        }
+    }
+    return 0;
+}
+
+int uvm__sim_document_read(uvm_engine *e, const char *text, size_t bytes,
+                           struct uvm__sim_document *d, struct uvm__fail *why) {
+    struct uvm__doc doc = {0};
+    int rc = uvm__doc_read(e, text, bytes, &doc, why);
+    memset(&d->facts, 0, sizeof d->facts);
+    uvm__list_init(&d->disks);
+    if (rc == 0) {
+        rc = read_controllers(e, &doc, d, why);
+        (void)snprintf(d->facts.owner, sizeof d->facts.owner, "%s",
+                       doc.owner == NULL ? "" : doc.owner);
+        d->facts.memory_mb = doc.vm.topology.memory.size_in_mb;
+        d->facts.processors = doc.vm.topology.processor.count;
+    }
+    uvm__doc_deinit(&doc);
+    if (rc < 0) {
+        uvm__sim_document_deinit(e, d);
+    }
+    return rc;
+}
+
+void uvm__sim_document_deinit(uvm_engine *e, struct uvm__sim_document *d) {
+    while (!uvm__list_empty(&d->disks)) {
+        struct uvm__sim_disk *disk = UVM__CONTAINER_OF(d->disks.next, struct uvm__sim_disk, link);
+        uvm__list_remove(&disk->link);
+        uvm__free(e, disk);
+    }
+}
+
+int uvm__sim_document_apply(struct uvm__sim_document *d, struct uvm__sim_system *s) {
+    s->facts = d->facts;
+    for (unsigned n = 0; n < UVM__DOC_SCSI_CONTROLLERS_MAX; n++) {
+        struct uvm__vmbus_device device = {.kind = UVM__VMBUS_STORVSC,
+                                           .instance = d->facts.controllers[n]};
+        (void)snprintf(device.location, sizeof device.location, "0000:00:%02x.0", PCI_SLOT + n);
+        int rc = d->facts.has_controller[n] ? uvm__vmbus_present(s->vmbus, &device) : 0;
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    while (!uvm__list_empty(&d->disks)) {
+        struct uvm__sim_disk *disk = UVM__CONTAINER_OF(d->disks.next, struct uvm__sim_disk, link);
+        uvm__list_remove(&disk->link);
+        uvm__sim_disk_add(s, disk);
+    }
+    return 0;
+}
