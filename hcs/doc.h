@@ -31,8 +31,6 @@ extern const char *const uvm__doc_scsi_controller_guids[UVM__DOC_SCSI_CONTROLLER
 struct uvm__doc;
 /* The number of the document's nth controller: the four have theirs, others take what is left. */
 unsigned uvm__doc_scsi_number(const struct uvm__doc *doc, size_t index);
-/* Whether each controller has a GUID of its own: a guest is told of it by that. */
-bool uvm__doc_scsi_named(const struct uvm__doc *doc);
 
 struct uvm__doc_linux_kernel_direct {
     bool present;

@@ -1,28 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * doc_scsi.c — which controllers a document has: their numbers, and whether GUIDs tell them apart.
+ * doc_scsi.c — the numbers of a document's controllers.
  */
 #include "async/check.h"
-#include "async/guid.h"
 #include "hcs/doc.h"
-#include <string.h>
 #include <strings.h>
-
-bool uvm__doc_scsi_named(const struct uvm__doc *doc) {
-    const struct uvm__doc_devices *v = &doc->vm.devices;
-    struct uvm__guid guids[UVM__DOC_SCSI_CONTROLLERS_MAX];
-
-    for (size_t i = 0; i < v->scsi_count; i++) {
-        if (uvm__guid_read(v->scsi[i].guid, strlen(v->scsi[i].guid), &guids[i]) < 0) {
-            return false;
-        }
-        for (size_t k = 0; k < i; k++) {
-            if (uvm__guid_equal(&guids[i], &guids[k])) {
-                return false;
-            }
-        }
-    }
-    return true;
-}
 
 unsigned uvm__doc_scsi_number(const struct uvm__doc *doc, size_t index) {
     const struct uvm__doc_devices *d = &doc->vm.devices;

@@ -71,9 +71,6 @@ static bool debugger_port(const struct uvm__doc *d) {
     }
     return false;
 }
-static bool scsi_names(const struct uvm__doc *d) {
-    return !uvm__doc_scsi_named(d);
-}
 static bool vpmem_devices(const struct uvm__doc *d) {
     return d->vm.devices.vpmem.devices_count != 0;
 }
@@ -137,7 +134,6 @@ static const struct {
     {numa, "VirtualMachine.ComputeTopology.Numa", "virtual NUMA is not supported on QEMU yet"},
     {second_com_port, DEVICES "ComPorts.1", "only COM1 (\"0\") is supported on QEMU"},
     {debugger_port, DEVICES "ComPorts.0.OptimizeForDebugger", "not supported on QEMU"},
-    {scsi_names, DEVICES "Scsi", "on QEMU each controller is named by a GUID of its own"},
     {vpmem_devices, DEVICES "VirtualPMem.Devices", "not supported at boot on QEMU yet"},
     {vpmem_backing, DEVICES "VirtualPMem.Backing", "not supported on QEMU"},
     {vpmem_space, DEVICES "VirtualPMem.MaximumSizeBytes",

@@ -28,7 +28,7 @@ static int present_scsi(struct uvm__qemu_system *s) {
         struct uvm__vmbus_device device = {.kind = UVM__VMBUS_STORVSC};
 
         int rc = uvm__guid_read(d->scsi[i].guid, strlen(d->scsi[i].guid), &device.instance);
-        UVM_ASSERT(rc == 0); /* by doc_support.c */
+        UVM_ASSERT(rc == 0); /* by the reader, which takes each once */
         uvm__qemu_scsi_location(uvm__doc_scsi_number(&s->doc, i), device.location);
         rc = uvm__vmbus_present(s->vmbus, &device);
         if (rc < 0) {

@@ -91,6 +91,9 @@ static int find_controller(const struct uvm__qemu_system *s, struct disk *d, str
     struct uvm__guid guid;
 
     int rc = uvm__guid_read(d->controller, strlen(d->controller), &d->instance);
+    if (rc == 0) {
+        uvm__guid_text(&d->instance, d->controller); /* in the path's case, whoever wrote it */
+    }
     for (size_t i = 0; rc == 0 && i < devices->scsi_count; i++) {
         const char *text = devices->scsi[i].guid;
         if (uvm__guid_read(text, strlen(text), &guid) == 0 &&

@@ -32,14 +32,10 @@ static int read_disk(uvm_engine *e, struct uvm__sim_document *d, unsigned n,
 static int read_controllers(uvm_engine *e, const struct uvm__doc *doc, struct uvm__sim_document *d,
                             struct uvm__fail *why) {
     const struct uvm__doc_devices *v = &doc->vm.devices;
-    if (!uvm__doc_scsi_named(doc)) {
-        return uvm__fail(why, UVM_E_UNSUPPORTED, 0,
-                         SCSI ": each controller is named by a GUID of its own");
-    }
     for (size_t i = 0; i < v->scsi_count; i++) {
         unsigned n = uvm__doc_scsi_number(doc, i);
         int rc = uvm__guid_read(v->scsi[i].guid, strlen(v->scsi[i].guid), &d->facts.controllers[n]);
-        UVM_ASSERT(rc == 0); /* it was named */
+        UVM_ASSERT(rc == 0); /* by the reader, which takes each once */
         d->facts.has_controller[n] = true;
         for (size_t k = 0; k < v->scsi[i].attachments_count; k++) {
             rc = read_disk(e, d, n, &v->scsi[i].attachments[k], why);
