@@ -17,7 +17,7 @@ void conform_say(struct conform *c, const char *fmt, ...) {
     int n = vsnprintf(c->said + at, sizeof c->said - at, fmt, ap);
     va_end(ap);
     assert_true(n > 0 && at + (size_t)n < sizeof c->said - 2);
-    strcat(c->said, "\n");
+    memcpy(c->said + at + n, "\n", 2);
 }
 
 /* ---- events ------------------------------------------------------------------------------- */
@@ -45,8 +45,9 @@ static void on_event(struct uvm__hcs_system *s, const struct uvm__hcs_event *ev,
     case UVM__HCS_EVENT_CONSOLE: /* the model's kernel prints nothing */
         break;
     }
-    assert_true(strlen(c->events) + strlen(text) < sizeof c->events);
-    strcat(c->events, text);
+    size_t at = strlen(c->events);
+    assert_true(at + strlen(text) < sizeof c->events);
+    memcpy(c->events + at, text, strlen(text) + 1);
 }
 
 void conform_wait_event(struct conform *c, enum uvm__hcs_event_kind kind, unsigned count) {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * service_texts.h — what each scenario of service_test.c says.
  */
+#pragma once
+
 #define SCENARIO(name, text)                                                                       \
     { #name, name, text }
 static const struct {
