@@ -26,6 +26,7 @@
 #define SCSI "/sys/bus/scsi/devices"
 #define CONTROLLERS 4u
 #define LUNS 64u
+#define PARTITION_WAIT_MS 2000u /* from the disk to its partitions: the kernel reads them at once */
 #define POLL_MS 2
 
 /* Version 5 UUIDs of "0" to "3" in the namespace d422512d-2bf2-4752-809d-7b82b5fcb1b4
@@ -48,8 +49,8 @@ static uint64_t now_ms(void) {
 }
 
 /* False when the time is over. */
-static bool wait_a_moment(uint64_t since) {
-    if (now_ms() - since > GCS_DEVICE_WAIT_MS) {
+static bool wait_a_moment(uint64_t since, uint64_t wait_ms) {
+    if (now_ms() - since > wait_ms) {
         return false;
     }
     (void)poll(NULL, 0, POLL_MS);
@@ -95,7 +96,7 @@ static int find_host(struct place *p, bool patient, struct gcs_words *w) {
     (void)snprintf(folder, sizeof folder, VMBUS "/%s", controller_guids[p->controller]);
     do {
         found = first_entry(folder, "host", host, sizeof host);
-    } while (!found && patient && wait_a_moment(since));
+    } while (!found && patient && wait_a_moment(since, GCS_DEVICE_WAIT_MS));
     if (found) {
         p->host = (unsigned)strtoul(host + strlen("host"), &end, 10);
     }
@@ -113,7 +114,7 @@ static int find_disk(const struct place *p, char *ret, size_t bytes, struct gcs_
 
     (void)snprintf(folder, sizeof folder, SCSI "/%u:0:0:%u/block", p->host, p->lun);
     while (!first_entry(folder, "", ret, bytes)) {
-        if (!wait_a_moment(since)) {
+        if (!wait_a_moment(since, GCS_DEVICE_WAIT_MS)) {
             return gcs_fail(w, "no disk came at SCSI controller %u, LUN %u, in %u ms",
                             p->controller, p->lun, GCS_DEVICE_WAIT_MS);
         }
@@ -121,35 +122,45 @@ static int find_disk(const struct place *p, char *ret, size_t bytes, struct gcs_
     return 0;
 }
 
+/* 0: it can be opened; 1: it was not there in time. */
+static int await_device(const char *path, uint64_t wait_ms, struct gcs_words *w) {
+    uint64_t since = now_ms();
+    int fd;
+
+    while ((fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)) < 0) {
+        if (errno != ENOENT && errno != ENXIO) {
+            return gcs_fail(w, "open %s: %s", path, strerror(errno));
+        }
+        if (!wait_a_moment(since, wait_ms)) {
+            return 1;
+        }
+    }
+    close(fd);
+    return 0;
+}
+
 /* "/dev/sda1", which can be opened. */
 static int find_device(const struct place *p, uint64_t partition, char *ret, size_t bytes,
                        struct gcs_words *w) {
-    uint64_t since = now_ms();
     char disk[NAME_MAX + 1];
-    int fd = -1;
+    int rc;
 
     if (find_disk(p, disk, sizeof disk, w) < 0) {
         return -1;
     }
     (void)snprintf(ret, bytes, "/dev/%s", disk);
+    rc = await_device(ret, GCS_DEVICE_WAIT_MS, w);
+    if (rc != 0) {
+        return rc < 0 ? rc : gcs_fail(w, "open %s: %s", ret, strerror(ENOENT));
+    }
     if (partition != 0) {
         (void)snprintf(ret, bytes, "/dev/%s%llu", disk, (unsigned long long)partition);
+        rc = await_device(ret, PARTITION_WAIT_MS, w);
     }
-    while ((fd = open(ret, O_RDONLY | O_CLOEXEC | O_NONBLOCK)) < 0) {
-        if (errno != ENOENT && errno != ENXIO) {
-            return gcs_fail(w, "open %s: %s", ret, strerror(errno));
-        }
-        if (!wait_a_moment(since)) {
-            return partition != 0
-                       ? gcs_fail(w,
-                                  "the disk at SCSI controller %u, LUN %u (%s) has no "
-                                  "partition %llu",
-                                  p->controller, p->lun, disk, (unsigned long long)partition)
-                       : gcs_fail(w, "open %s: %s", ret, strerror(errno));
-        }
-    }
-    close(fd);
-    return 0;
+    return rc <= 0
+               ? rc
+               : gcs_fail(w, "the disk at SCSI controller %u, LUN %u (%s) has no partition %llu",
+                          p->controller, p->lun, disk, (unsigned long long)partition);
 }
 
 /* ---- MappedVirtualDisk ---------------------------------------------------------------------------- */
