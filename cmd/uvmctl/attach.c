@@ -159,9 +159,10 @@ static void on_answer(struct client *client, const cJSON *result, const uvm_erro
         reach_fail_timeout(&c->r);
         return;
     }
-    /* Of an attach it is the image that is not there; of either, no place in the UVM is no lack of the
-     * host's. */
-    bool plain = code == UVM_E_LIMIT || (code == UVM_E_NOTFOUND && c->host != NULL);
+    /* Of an attach it is the image that is not there, or of no use; of either, no place in the UVM is no
+     * lack of the host's. */
+    bool plain = code == UVM_E_LIMIT || (code == UVM_E_NOTFOUND && c->host != NULL) ||
+                 (code == UVM_E_INVAL && uvm_error_cause(err) != NULL);
     int interrupted = c->r.app.interrupted;
     reach_fail(&c->r, err,
                interrupted != 0 ? EXIT_SIGNAL + interrupted
