@@ -99,6 +99,10 @@ void kit_open(char **argv) {
     link_file(argv[2], kit.kernel);
     link_file(argv[3], kit.initrd);
     make_liar(argv[3], argv[4]);
+    if (argv[5] != NULL) {
+        (void)snprintf(path, sizeof path, "%s/tools.img", kit.folder);
+        link_file(argv[5], path);
+    }
     (void)setenv("TMPDIR", kit.empty, 1);
     (void)setenv("HOME", kit.empty, 1);
     (void)setenv("XDG_RUNTIME_DIR", kit.empty, 1);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * uvmctl_kit.h — a copy of uvmctl in a folder of its own, with boot files, and ways to run it.
  *
- *   FOLDER/bin/uvmctl, uvm-launch     FOLDER/vmlinux, initrd.img     FOLDER/empty/ (the working folder)
+ *   FOLDER/bin/uvmctl, uvm-launch     FOLDER/vmlinux, initrd.img (tools.img)    FOLDER/empty/ (the working folder)
  *   FOLDER/state/ (for UVM_STATE_DIR)
  *
  * After each case nothing may be left: no process, no descriptor, no file, nothing that the census knows.
@@ -25,7 +25,7 @@ extern struct kit kit;
 /* Fails the test unless, within the time, we have no descendant at all. */
 void expect_nobody_left(unsigned timeout_ms);
 
-/* argv of the test: uvmctl, uvm-launch, vmlinux, initrd.img, liar.img. */
+/* argv of the test: uvmctl, uvm-launch, vmlinux, initrd.img, liar.img, and for some tools.img. */
 void kit_open(char **argv);
 void kit_close(void);
 /* cmocka's teardown: nobody left, nothing written. */
