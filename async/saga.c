@@ -170,6 +170,12 @@ static void resolve_quarantined(uvm_op *op, uvm_error *take_why) {
     uvm_error *err = uvm__error(op->engine, UVM_E_UNDO, 0,
                                 "%s could not be undone, quarantined: %s", op->saga->name, what);
     err = uvm__error_detail(err, what, strlen(what));
+    /* Where it went wrong, which need not be what remains. */
+    if (op->failure != NULL && uvm_error_step(op->failure)[0] != 0) {
+        err = uvm__error_step(err, uvm_error_step(op->failure));
+    } else if (op->in_flight || op->stuck) {
+        err = uvm__error_step(err, step_row(op, op->step)->name);
+    }
     if (op->failure != NULL) {
         err = uvm__error_cause(err, uvm_error_ref(op->failure));
     }

@@ -133,6 +133,24 @@ void uvm_service_close(uvm_service *service, void (*on_closed)(void *arg), void 
 
 /* ---- operations --------------------------------------------------------------------------- */
 
+/* What went wrong with the guest or the VMM is told with what is remembered of them, as a boot's failure
+ * is. A request that was refused for what it is, or taken back, needs no such thing. */
+static bool wants_memory(const struct uvm__vm_op *o, enum uvm_error_code code) {
+    switch (code) {
+    case UVM_E_TIMEDOUT:
+    case UVM_E_UNDO:
+    case UVM_E_PROTOCOL:
+    case UVM_E_PEER:
+    case UVM_E_IO:
+    case UVM_E_CLOSED:
+        return true;
+    case UVM_E_EXITED: /* of all that only waited, the VM's end is told once, by itself */
+        return o->needs_guest;
+    default:
+        return false;
+    }
+}
+
 static void op_done(uvm_op *op, const uvm_error *err, void *arg) {
     struct uvm__vm_op *o = uvm__op_state(op);
     uvm_vm *vm = o->vm;
@@ -142,6 +160,10 @@ static void op_done(uvm_op *op, const uvm_error *err, void *arg) {
     if (o->outcome != NULL) {
         o->error = o->outcome(o, err);
         err = o->error == NULL ? err : o->error;
+    }
+    if (err != NULL && o->error == NULL && wants_memory(o, uvm_error_code(err))) {
+        o->error = uvm__vm_exit_remember(vm, uvm_error_ref(err));
+        err = o->error;
     }
     if (o->on_done != NULL) {
         o->on_done(op, err, o->arg);

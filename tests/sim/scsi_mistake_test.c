@@ -404,6 +404,43 @@ static void a_mute_host_is_asked_again(void **unused) {
     }
 }
 
+static void expect_words(struct world *w, const struct world_call *c, const char *step,
+                         const char *detail, bool remembers) {
+    EXPECT(w, strcmp(uvm_error_step(c->err), step) == 0);
+    EXPECT(w, strstr(uvm_error_detail(c->err), detail) != NULL);
+    EXPECT(w, (strstr(uvm_error_detail(c->err), "ms boot\n") != NULL) == remembers);
+}
+
+/* The way to the step that failed, and what the VM did before; a request that was wrong has no such past. */
+static void errors_tell_where_and_what_came_before(void **unused) {
+    (void)unused;
+    struct world w;
+    struct world_call c = {0};
+    disk_open(&w, "errors tell where");
+    struct uvm_scsi_params p = disk_mount("/a", NULL);
+    struct guest_script script = {.refuse_mounts = 1};
+    world_script(&w, &script);
+    EXPECT_EQ(&w, disk_attach(&w, &c, &p), 0);
+    disk_wait(&w, &c, 1000, UVM_E_PEER);
+    expect_words(&w, &c, "vm attach › device › device attach › mount", "simulated agent starts",
+                 true);
+    disk_end(&c);
+
+    EXPECT_EQ(&w, disk_detach(&w, &c, "scsi-77"), 0);
+    disk_wait(&w, &c, 1000, UVM_E_NOTFOUND);
+    expect_words(&w, &c, "vm detach › device › device detach › detach", "", false);
+    disk_end(&c);
+
+    uvm__sim_set_fault(w.host, UVM__SIM_MODIFY_ADD, 0, UVM__SIM_MUTE_IDLE);
+    EXPECT_EQ(&w, disk_attach(&w, &c, &p), 0);
+    world_pass(&w, 100);
+    uvm_op_cancel(c.op);
+    disk_wait(&w, &c, UVM__UNDO_MS + 1, UVM_E_UNDO);
+    expect_words(&w, &c, "vm attach › device › device attach › attach", "scsi-", true);
+    disk_end(&c);
+    disk_close(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_gives_up_gives_back),
@@ -421,6 +458,7 @@ int main(void) {
         cmocka_unit_test(controllers_without_disks_are_kept),
         cmocka_unit_test(a_late_removal_frees_its_slot),
         cmocka_unit_test(a_mute_host_is_asked_again),
+        cmocka_unit_test(errors_tell_where_and_what_came_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
