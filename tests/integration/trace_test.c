@@ -209,6 +209,24 @@ static void test_owner(void **state) {
     assert_string_equal(result_of(span_of(tree, "call", "exec")), "PEER");
     cJSON_Delete(tree);
 
+    static const char disk[1u << 20];
+    char image[128];
+    kit_write("disk.img", disk, sizeof disk, image);
+    expect(0, "scsi-1", NULL, LIST("attach", "--trace", trace, "demo", "scsi", image));
+    tree = read_trace();
+    op = span_of(tree, "op", "device attach");
+    assert_non_null(op);
+    expect_within(span_of(tree, "op", "vm attach"), span_of(tree, "call", "attach"));
+    expect_within(op, span_of(tree, "op", "vm attach"));
+    expect_steps(tree, "device attach", LIST("reserve", "attach", "mount"));
+    cJSON_Delete(tree);
+    expect(0, "device attach", NULL, LIST("plot", trace));
+    expect(0, NULL, NULL, LIST("detach", "--trace", trace, "demo", "scsi-1"));
+    tree = read_trace();
+    assert_non_null(span_of(tree, "op", "device detach"));
+    cJSON_Delete(tree);
+    kit_forget(image);
+
     expect(0, NULL, NULL, LIST("stop", "demo", "--trace", trace));
     tree = read_trace();
     assert_non_null(span_of(tree, "op", "vm stop"));
