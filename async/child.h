@@ -69,8 +69,12 @@ int uvm__child_signal(struct uvm__child *c, int signo);
 size_t uvm__child_stderr(const struct uvm__child *c, char *buf, size_t bytes);
 /* SIGTERM now, SIGKILL after UVM__CHILD_TERM_MS; `now` true: SIGKILL at once. Idempotent. */
 void uvm__child_end(struct uvm__child *c, bool now);
-/* Kills what still runs (SIGKILL), reaps, then on_closed; no other callback runs after this call.
- */
+/* Takes a descriptor that is closed when the process is gone for certain, which may be long after the
+ * close; at the latest with the engine. For what others must not get as long as it is there. Once. */
+void uvm__child_entrust(struct uvm__child *c, int take_fd);
+/* Kills what still runs (SIGKILL), reaps, then on_closed; no other callback runs after this call. A
+ * process that the kernel keeps UVM__CHILD_KILLED_MS after the SIGKILL is left behind, with a warning
+ * in the log; it is reaped later, if it ends while the engine is there. */
 void uvm__child_close(struct uvm__child *c, void (*on_closed)(void *arg), void *arg);
 /* "exit status 1", "killed by SIGKILL", "status unknown". */
 void uvm__child_status_text(int status, char *buf, size_t bytes);

@@ -13,14 +13,20 @@
  *
  * Closing takes back what is left: a child that lives is killed and waited for, on the loop. The
  * object lives until its last handle was closed; `handles` counts them.
+ *
+ * The kernel may keep a process that was killed (a device or a file server does not answer). Nobody
+ * can end it, so UVM__CHILD_KILLED_MS after the signal the close goes on without it, and says so. Its
+ * object, by then a pidfd and what was entrusted to it, goes to the engine's list; whenever another
+ * child starts or leaves, the list is looked through and what has died is reaped.
  */
 #include "async/buf.h"
 #include "async/check.h"
 #include "async/child.h"
 #include "async/cleanup.h"
-#include "async/engine.h"
+#include "async/engine_int.h"
 #include "async/launch_proto.h"
 #include "async/limits.h"
+#include "async/log.h"
 #include "async/sock.h"
 #include "async/spawn_int.h"
 #include <errno.h>
@@ -55,8 +61,12 @@ struct uvm__child {
 
     bool ended, drained, told_start, told_end, closing;
     bool asked_to_end; /* SIGTERM or more was sent */
+    bool left;         /* closed, but the process is there */
     int status;
-    struct uvm__deadline kill_at, drain_until;
+    int entrusted;         /* a descriptor that is closed with the process's end; -1: none */
+    uint64_t killed_ms;    /* the first SIGKILL; 0: none */
+    struct uvm__list link; /* of the engine's `left` */
+    struct uvm__deadline kill_at, drain_until; /* the first, when closing: given up */
     struct uvm__ready gone, begun; /* begun: a direct start has nobody else to tell it later */
     void (*on_closed)(void *arg);
     void *closed_arg;
@@ -90,10 +100,45 @@ static void on_poll_closed(uv_handle_t *poll) {
 }
 
 static void free_child(struct uvm__child *c) {
+    uvm__close_fd(&c->pidfd);
+    uvm__close_fd(&c->entrusted);
     uvm__tail_deinit(&c->said);
     uvm__free(c->engine, c->name);
     uvm__free(c->engine, c->program);
     uvm__free(c->engine, c);
+}
+
+/* ---- those that do not die ---------------------------------------------------------------- */
+
+static bool reap(struct uvm__child *c);
+
+static void look_for_the_left(uvm_engine *e) {
+    struct uvm__list *it, *tmp;
+    UVM__LIST_FOREACH_SAFE(it, tmp, &e->left) {
+        struct uvm__child *c = UVM__CONTAINER_OF(it, struct uvm__child, link);
+        if (reap(c)) {
+            uvm__list_remove(&c->link);
+            free_child(c);
+        }
+    }
+}
+
+void uvm__children_forget(uvm_engine *e) {
+    look_for_the_left(e);
+    while (!uvm__list_empty(&e->left)) {
+        struct uvm__child *c = UVM__CONTAINER_OF(e->left.next, struct uvm__child, link);
+        uvm__list_remove(&c->link);
+        free_child(c);
+    }
+}
+
+static void leave(struct uvm__child *c) {
+    uvm__log(c->engine, UVM_LOG_WARN, c->name,
+             "process %d was killed and does not end: the kernel holds it (see "
+             "/proc/%d/wchan); it is left behind",
+             (int)c->pid, (int)c->pid);
+    c->left = true;
+    uv_close((uv_handle_t *)&c->poll, on_poll_closed);
 }
 
 static void on_gone(struct uvm__ready *r) {
@@ -101,8 +146,13 @@ static void on_gone(struct uvm__ready *r) {
     uvm_engine *e = c->engine;
     void (*on_closed)(void *) = c->on_closed;
     void *arg = c->closed_arg;
-    UVM_ASSERT(c->ended && c->handles == 0);
-    free_child(c);
+    UVM_ASSERT((c->ended || c->left) && c->handles == 0);
+    if (c->left) {
+        uvm__list_append(&e->left, &c->link);
+        look_for_the_left(e);
+    } else {
+        free_child(c);
+    }
     if (on_closed != NULL) {
         on_closed(arg);
     }
@@ -210,7 +260,8 @@ static int wait_status(const siginfo_t *info) {
 static bool reap(struct uvm__child *c) {
     siginfo_t info = {0};
     int rc = waitid(P_PIDFD, (id_t)c->pidfd, &info, WEXITED | WNOHANG);
-    if (rc == 0 && info.si_pid == 0) {
+    bool stopped = info.si_code == CLD_TRAPPED; /* told to who traces it, asked for or not */
+    if (rc == 0 && (info.si_pid == 0 || stopped)) {
         return false;
     }
     c->status = rc < 0 ? -1 : wait_status(&info);
@@ -280,13 +331,22 @@ int uvm__child_signal(struct uvm__child *c, int signo) {
 }
 
 static void kill_now(struct uvm__child *c) {
-    if (!c->ended) {
-        (void)pidfd_send_signal(c->pidfd, SIGKILL, NULL, 0);
+    if (c->ended) {
+        return;
+    }
+    (void)pidfd_send_signal(c->pidfd, SIGKILL, NULL, 0);
+    if (c->killed_ms == 0) {
+        c->killed_ms = uvm__now_ms(c->engine);
     }
 }
 
 static void on_kill(struct uvm__deadline *d) {
-    kill_now(UVM__CONTAINER_OF(d, struct uvm__child, kill_at));
+    struct uvm__child *c = UVM__CONTAINER_OF(d, struct uvm__child, kill_at);
+    if (c->closing) {
+        leave(c);
+    } else {
+        kill_now(c);
+    }
 }
 
 void uvm__child_end(struct uvm__child *c, bool now) {
@@ -305,6 +365,11 @@ void uvm__child_end(struct uvm__child *c, bool now) {
     }
 }
 
+void uvm__child_entrust(struct uvm__child *c, int take_fd) {
+    UVM_ASSERT(!c->closing && c->entrusted < 0);
+    c->entrusted = take_fd;
+}
+
 void uvm__child_close(struct uvm__child *c, void (*on_closed)(void *arg), void *arg) {
     UVM_ASSERT(!c->closing);
     c->closing = true;
@@ -316,6 +381,9 @@ void uvm__child_close(struct uvm__child *c, void (*on_closed)(void *arg), void *
     close_pipe(c, &c->status_pipe);
     close_pipe(c, &c->stderr_pipe);
     kill_now(c); /* the pidfd tells when it has died */
+    if (!c->ended) {
+        uvm__deadline_set(c->engine, &c->kill_at, c->killed_ms + UVM__CHILD_KILLED_MS);
+    }
     if (c->handles == 0) {
         uvm__ready_push(c->engine, &c->gone);
     }
@@ -406,7 +474,9 @@ static struct uvm__child *new_child(uvm_engine *e, const struct uvm__child_param
     c->on_exit = p->on_exit;
     c->arg = p->arg;
     c->pidfd = -1;
+    c->entrusted = -1;
     c->status = -1;
+    uvm__list_init(&c->link);
     uvm__deadline_init(&c->kill_at, on_kill);
     uvm__deadline_init(&c->drain_until, on_drain_over);
     uvm__ready_init(&c->gone, on_gone);
@@ -426,6 +496,7 @@ int uvm__child_spawn(uvm_engine *e, const struct uvm__child_params *params, stru
     if (uvm__engine_loop(e) == NULL) {
         return uvm__fail(f, UVM_E_UNSUPPORTED, 0, "%s: no processes in a simulation", params->name);
     }
+    look_for_the_left(e);
     struct uvm__child *c = new_child(e, params);
     if (c == NULL) {
         return uvm__fail(f, UVM_E_NOMEM, 0, "%s: out of memory", params->name);

@@ -194,6 +194,7 @@ static int engine_new(uv_loop_t *loop, const struct uvm_engine_params *params, u
     uvm__list_init(&e->draining);
     uvm__list_init(&e->ops);
     uvm__list_init(&e->taps);
+    uvm__list_init(&e->left);
     uvm__scope_init(&e->undo_root, e, NULL, NULL);
     uvm__scope_init(&e->root, e, NULL, NULL);
     e->root.undo_root = &e->undo_root;
@@ -248,6 +249,7 @@ static void on_handle_closed(uv_handle_t *handle) {
 }
 
 static void close_handles(uvm_engine *e) {
+    uvm__children_forget(e);
     e->handles_open = 2;
     uv_close((uv_handle_t *)&e->idle, on_handle_closed);
     uv_close((uv_handle_t *)&e->timer, on_handle_closed);

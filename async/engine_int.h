@@ -31,8 +31,9 @@ struct uvm_engine {
 
     uint64_t next_id;
     uvm_scope root, undo_root;
-    struct uvm__list ops; /* unresolved and quarantined ones (uvm_op.link) */
-    uint32_t holds;       /* handles of others that are still closing */
+    struct uvm__list ops;  /* unresolved and quarantined ones (uvm_op.link) */
+    uint32_t holds;        /* handles of others that are still closing */
+    struct uvm__list left; /* children that were closed and have not died (child_linux.c) */
 
     bool closing;
     uint8_t handles_open;
@@ -41,5 +42,7 @@ struct uvm_engine {
 };
 
 void uvm__engine_arm_timer(uvm_engine *e);
+/* Frees what is left of children that were killed and have not died. */
+void uvm__children_forget(uvm_engine *e);
 /* Fires what is due at `now`; true if anything was. */
 bool uvm__deadlines_fire(uvm_engine *e, uint64_t now_ms);

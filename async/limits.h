@@ -10,6 +10,7 @@
 #define UVM__UNDO_MS 5000u          /* the undo of one op, from the moment it begins */
 #define UVM__CHILD_ASK_MS 500u      /* ladder: polite request */
 #define UVM__CHILD_TERM_MS 500u     /* ladder: SIGTERM */
+#define UVM__CHILD_KILLED_MS 10000u /* ladder: SIGKILL to the end; then the kernel keeps it */
 #define UVM__CHILD_DRAIN_MS 200u    /* a child's end to the end of what others hold of its stderr */
 #define UVM__EXIT_CLASSIFY_MS 1000u /* first sign of the VMM's end to a decided exit reason */
 #define UVM__AGENT_LOST_MS 3000u    /* end of the bridge to the VM's end; then it is terminated */
@@ -32,8 +33,8 @@
 #define UVM__CONTROL_HELLO_MS 5000u /* a control client connected to its hello */
 #define UVM__CONTROL_LINGER_MS 1000u /* last answers wait for a control client that does not read */
 #define UVM__CONTROL_ENDED_MS 86400000u /* the end of a UVM is remembered */
-#define UVM__VMBUS_OPEN_MS 20000u    /* a device offered to the guest's word that it found it */
-#define UVM__VMBUS_CLOSE_MS 5000u    /* ... rescinded to its word that it let go */
+#define UVM__VMBUS_OPEN_MS 20000u       /* a device offered to the guest's word that it found it */
+#define UVM__VMBUS_CLOSE_MS 5000u       /* ... rescinded to its word that it let go */
 
 /* sizes and counts */
 #define UVM__FRAME_BYTES_MAX 65536u             /* bridge frame towards the host, header included */

@@ -10,6 +10,7 @@
 #include "tests/unit/child_kit.h"
 #include <signal.h>
 #include <sys/pidfd.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -476,6 +477,71 @@ static void a_status_pipe_that_others_hold(void **unused) {
     assert_int_equal(k.status, 6 << 8);
 }
 
+/* ---- the kernel keeps it ------------------------------------------------------------------ */
+
+/* A process that is killed stops before it has ended, as long as we trace it: as one does whose device
+ * does not answer. */
+static pid_t hold(const struct kid *k) {
+    pid_t pid = uvm__child_pid(k->c);
+    assert_int_equal(ptrace(PTRACE_SEIZE, pid, NULL, (void *)(uintptr_t)PTRACE_O_TRACEEXIT), 0);
+    return pid;
+}
+
+static void let_die(pid_t pid) {
+    assert_int_equal(ptrace(PTRACE_DETACH, pid, NULL, NULL), 0);
+    siginfo_t info = {0};
+    assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+}
+
+/* Spawned, killed and closed; its process is there. `*ret_fd` is entrusted to it. */
+static pid_t close_held(struct kid *k, int *ret_fd) {
+    struct uvm__child_params p = kid_params(k, KID_SHELL("read line <&4"));
+    int fds[2];
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    const struct uvm__child_fd given[] = {{fds[0], 4}};
+    p.fds = given;
+    p.fds_count = 1;
+    kid_spawn(k, &p);
+    close(fds[0]);
+    loop_until(&kit, &k->started);
+    pid_t pid = hold(k);
+    uvm__child_end(k->c, true);
+    uint64_t from = uv_now(&kit.loop);
+    uvm__child_entrust(k->c, fds[1]);
+    kid_close(k);
+    loop_until(&kit, &k->closed);
+    assert_true(uv_now(&kit.loop) - from >= UVM__CHILD_KILLED_MS);
+    *ret_fd = fds[1];
+    assert_true(fcntl(fds[1], F_GETFD) >= 0);
+    return pid;
+}
+
+static void one_that_does_not_die_is_left(void **unused) {
+    (void)unused;
+    struct kid k, next;
+    int fd;
+    pid_t pid = close_held(&k, &fd);
+    struct uvm__child_params p = kid_params(&next, KID_SHELL("exit 0"));
+    kid_run(&next, &p); /* looks, and finds it there still */
+    assert_true(fcntl(fd, F_GETFD) >= 0);
+    let_die(pid);
+    p = kid_params(&next, KID_SHELL("exit 0"));
+    kid_run(&next, &p);
+    assert_int_equal(waitpid(pid, NULL, WNOHANG), -1); /* was reaped */
+}
+
+static void one_that_outlives_its_engine(void **unused) {
+    (void)unused;
+    struct kid k;
+    int fd;
+    pid_t pid = close_held(&k, &fd);
+    loop_close(&kit);
+    assert_int_equal(fcntl(fd, F_GETFD), -1);
+    let_die(pid);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    loop_open(&kit);
+}
+
 /* ---- words -------------------------------------------------------------------------------- */
 
 static void statuses_in_words(void **unused) {
@@ -542,6 +608,8 @@ int main(int argc, char **argv) {
         KID_CASE(a_flood_does_not_hold_up_the_loop),
         KID_CASE(a_descendant_with_our_stderr),
         HOOK_CASE(a_status_pipe_that_others_hold),
+        KID_CASE(one_that_does_not_die_is_left),
+        KID_CASE(one_that_outlives_its_engine),
         KID_CASE(statuses_in_words),
         KID_CASE(many_at_a_time),
     };
