@@ -89,6 +89,8 @@ const char *uvm__hcs_exit_text(enum uvm__hcs_exit exit) {
         return "terminated";
     case UVM__HCS_EXIT_VMM_DIED:
         return "VMM died";
+    case UVM__HCS_EXIT_STUCK:
+        return "VMM was killed and does not end";
     }
     return "unknown";
 }

@@ -21,7 +21,8 @@ enum uvm__hcs_exit {
     UVM__HCS_EXIT_GUEST_RESET, /* reboot, or a panic that nobody reported */
     UVM__HCS_EXIT_GUEST_PANIC,
     UVM__HCS_EXIT_TERMINATED, /* by us */
-    UVM__HCS_EXIT_VMM_DIED    /* killed, crashed, or ended unasked */
+    UVM__HCS_EXIT_VMM_DIED,   /* killed, crashed, or ended unasked */
+    UVM__HCS_EXIT_STUCK       /* killed by us, but the host's kernel does not let it end */
 };
 
 enum uvm__hcs_event_kind {
@@ -77,7 +78,8 @@ struct uvm__hcs_ops {
     struct uvm__hcs_system *(*create_result)(uvm_op *op); /* takes; untaken ones end with the op */
     int (*start)(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
                  uvm_op **ret_op);
-    /* Ends it for certain; done when it has exited (EXITED was or will be told). Idempotent. */
+    /* Ends it for certain; done when it has exited (EXITED was or will be told), or is STUCK, which is told
+     * as an exit, too. Idempotent. */
     int (*terminate)(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
                      uvm_op **ret_op);
     int (*pause)(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
@@ -92,7 +94,7 @@ struct uvm__hcs_ops {
     /* Properties as JSON text (fields: hcsshim's schema1.go), valid until the system is closed or
      * asked again. */
     const char *(*properties)(struct uvm__hcs_system *s);
-    /* Terminates what still runs, frees; on_closed later, no event after the call. */
+    /* Terminates what still runs, frees; on_closed later, in bounded time, no event after the call. */
     void (*close)(struct uvm__hcs_system *s, void (*on_closed)(void *arg), void *arg);
     /* Closes a service without systems. */
     void (*close_service)(struct uvm__hcs *h, void (*on_closed)(void *arg), void *arg);

@@ -143,7 +143,7 @@ static int kill_vm(struct control_call *call, const cJSON *params, struct uvm__f
 static int wait_vm(struct control_call *call, const cJSON *params, struct uvm__fail *f) {
     (void)params;
     (void)f;
-    if (vm_of(call)->state == UVM_VM_STOPPED) {
+    if (uvm__vm_has_ended(vm_of(call))) {
         reply_exit(call);
     } else {
         call->wait = CONTROL_WAIT_VM;
@@ -211,7 +211,7 @@ static void end_wait(struct control_call *call) {
         return;
     case CONTROL_WAIT_UNBOOT:
     case CONTROL_WAIT_VM:
-        if (vm_of(call)->state == UVM_VM_STOPPED) {
+        if (uvm__vm_has_ended(vm_of(call))) {
             reply_exit(call);
             return;
         }
@@ -291,7 +291,7 @@ void uvm__control_calls_on_state(struct control_conn *conn) {
         struct control_call *call = UVM__CONTAINER_OF(it, struct control_call, link);
         if (call->wait == CONTROL_WAIT_EVENTS) {
             uvm__control_notify(conn, state_event(conn->control));
-        } else if ((call->wait == CONTROL_WAIT_VM && state == UVM_VM_STOPPED) ||
+        } else if ((call->wait == CONTROL_WAIT_VM && uvm__vm_has_ended(conn->control->vm)) ||
                    (call->wait == CONTROL_WAIT_UNBOOT && state != UVM_VM_STARTING)) {
             reply_exit(call);
         }

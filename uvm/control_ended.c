@@ -41,7 +41,7 @@ static int write_end(uvm_control *c, const char *text, size_t bytes, struct uvm_
 void uvm__control_remember(uvm_control *c) {
     struct uvm__fail f = {0};
     size_t bytes = 0;
-    if (c->vm->state != UVM_VM_STOPPED) {
+    if (!uvm__vm_has_ended(c->vm)) {
         return; /* it never ran, or lives on without its socket */
     }
     char *text = describe(c, &bytes);

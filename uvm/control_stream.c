@@ -119,7 +119,7 @@ int uvm__control_stream_open(struct control_call *call, enum control_source sour
         return rc;
     }
     call->stream = s;
-    s->finished = !follow || vm->state == UVM_VM_STOPPED;
+    s->finished = !follow || uvm__vm_has_ended(vm);
     flush(s);
     return 0;
 }

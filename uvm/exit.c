@@ -29,6 +29,8 @@ static enum uvm_exit_reason reason_of(const uvm_vm *vm) {
         return UVM_EXIT_GUEST_PANIC;
     case UVM__HCS_EXIT_TERMINATED:
         return vm->agent_lost ? UVM_EXIT_AGENT_LOST : UVM_EXIT_TERMINATED;
+    case UVM__HCS_EXIT_STUCK:
+        return UVM_EXIT_VMM_STUCK;
     case UVM__HCS_EXIT_NONE:
     case UVM__HCS_EXIT_VMM_DIED:
         break;
@@ -170,7 +172,7 @@ void uvm__vm_exit_settle(uvm_vm *vm) {
     UVM_ASSERT(vm->vmm_ended && vm->state != UVM_VM_STARTING && vm->exit == UVM_EXIT_NONE);
     uvm__deadline_clear(vm->engine, &vm->lost_timer);
     vm->exit = reason_of(vm);
-    uvm__vm_happened(vm, UVM__EV_EXITED);
+    uvm__vm_happened(vm, vm->cause == UVM__HCS_EXIT_STUCK ? UVM__EV_STUCK : UVM__EV_EXITED);
     char text[UVM__EXIT_TEXT_BYTES];
     uvm__vm_exit_text(vm, text);
     uvm__log(vm->engine, UVM_LOG_INFO, vm->options.name, "ended: %s", text);
@@ -229,7 +231,7 @@ void uvm__vm_exit_init(uvm_vm *vm) {
 
 void uvm__vm_exit_wait(uvm_vm *vm, struct uvm__vm_exit_waiter *w,
                        void (*fn)(struct uvm__vm_exit_waiter *w)) {
-    UVM_ASSERT(vm->state != UVM_VM_STOPPED);
+    UVM_ASSERT(!uvm__vm_has_ended(vm));
     w->fn = fn;
     uvm__list_init(&w->link);
     uvm__list_append(&vm->exit_waiters, &w->link);
@@ -261,7 +263,7 @@ void uvm__vm_fail_step(struct uvm__vm_failing *f, uvm_error *take_err) {
     uvm_vm *vm = f->o->vm;
     if (uvm_error_code(take_err) != UVM_E_CLOSED) {
         uvm__step_done(f->o->op, take_err);
-    } else if (vm->state == UVM_VM_STOPPED) {
+    } else if (uvm__vm_has_ended(vm)) {
         uvm_error_unref(take_err);
         uvm__step_done(f->o->op, uvm__vm_exit_error(vm));
     } else {

@@ -97,7 +97,7 @@ static void on_exit(struct uvm__process *guest, const struct uvm__process_exit *
         end(p, NULL);
     } else if (uvm_error_code(err) != UVM_E_CLOSED) {
         end(p, uvm_error_ref(err));
-    } else if (p->vm->state == UVM_VM_STOPPED) {
+    } else if (uvm__vm_has_ended(p->vm)) {
         end(p, uvm__vm_exit_error(p->vm));
     } else {
         p->error = uvm_error_ref(err);

@@ -45,7 +45,7 @@ static int exit_code(const uvm_vm *vm) {
 }
 
 bool uvm__vm_add_exit(cJSON *to, const uvm_vm *vm) {
-    if (vm->state != UVM_VM_STOPPED) {
+    if (!uvm__vm_has_ended(vm)) {
         return cJSON_AddNullToObject(to, "exit") != NULL;
     }
     struct uvm_vm_exit exit = uvm_vm_exit(vm);

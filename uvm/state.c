@@ -3,7 +3,7 @@
  *
  * `NO` is a refusal, which only verbs can meet; `XX` is what cannot happen, which the callers assert. A
  * VM that ends while it starts stays `starting`: its boot hears of the end, undoes itself, and says so
- * (unbooted). From `failed` nothing leads out: something is left on the host that only close ends.
+ * (unbooted). From `failed` nothing leads out: something is left on the host, and close is the only verb.
  */
 #include "uvm/state.h"
 
@@ -18,14 +18,14 @@
 #define FA UVM_VM_FAILED
 
 static const short table[UVM_VM_STATE_MAX][UVM__EV_MAX] = {
-    /*                  boot stop wait exec attach booted unbooted undo-failed paused resumed exited */
-    [UVM_VM_CREATED] = {ST, NO, NO, NO, NO, XX, XX, XX, XX, XX, XX},
-    [UVM_VM_STARTING] = {NO, NO, NO, NO, NO, RU, CR, FA, ST, ST, ST},
-    [UVM_VM_RUNNING] = {NO, SG, RU, RU, RU, XX, XX, XX, PA, RU, SD},
-    [UVM_VM_PAUSED] = {NO, SG, PA, NO, NO, XX, XX, XX, PA, RU, SD},
-    [UVM_VM_STOPPING] = {NO, SG, SG, NO, NO, XX, XX, XX, SG, SG, SD},
-    [UVM_VM_STOPPED] = {NO, SD, SD, NO, NO, XX, XX, XX, XX, XX, XX},
-    [UVM_VM_FAILED] = {NO, NO, NO, NO, NO, XX, XX, XX, FA, FA, FA},
+    /*                  boot stop wait exec attach booted unbooted undo-failed paused resumed exited stuck */
+    [UVM_VM_CREATED] = {ST, NO, NO, NO, NO, XX, XX, XX, XX, XX, XX, XX},
+    [UVM_VM_STARTING] = {NO, NO, NO, NO, NO, RU, CR, FA, ST, ST, ST, XX},
+    [UVM_VM_RUNNING] = {NO, SG, RU, RU, RU, XX, XX, XX, PA, RU, SD, FA},
+    [UVM_VM_PAUSED] = {NO, SG, PA, NO, NO, XX, XX, XX, PA, RU, SD, FA},
+    [UVM_VM_STOPPING] = {NO, SG, SG, NO, NO, XX, XX, XX, SG, SG, SD, FA},
+    [UVM_VM_STOPPED] = {NO, SD, SD, NO, NO, XX, XX, XX, XX, XX, XX, XX},
+    [UVM_VM_FAILED] = {NO, NO, NO, NO, NO, XX, XX, XX, FA, FA, FA, XX},
 };
 
 int uvm__state_next(enum uvm_vm_state from, enum uvm__event ev, enum uvm_vm_state *ret_to) {

@@ -16,7 +16,8 @@
     X(UNDO_FAILED, "undo failed")                                                                  \
     X(PAUSED, "paused")                                                                            \
     X(RESUMED, "resumed")                                                                          \
-    X(EXITED, "exited") /* the service said so */
+    X(EXITED, "exited") /* the service said so */                                                  \
+    X(STUCK, "stuck")   /* ... and that the VMM is there still, though killed */
 
 enum uvm__event {
 #define UVM__X(name, text) UVM__EV_##name,

@@ -13,23 +13,35 @@ struct end {
     struct uvm__vm_exit_waiter waiter;
     struct uvm__deadline grace;
     uint32_t grace_ms; /* 0: terminate at once */
+    bool ends;         /* no wait */
 };
 
 static struct end *end_of(void *state) {
     return state;
 }
 
+/* Who asked for the end has not got it when the VMM stays; who only waits has heard how it is. */
+static void end_over(struct end *n) {
+    uvm_vm *vm = n->base.vm;
+    uvm_error *err = NULL;
+    uvm__deadline_clear(vm->engine, &n->grace);
+    if (n->ends && vm->state == UVM_VM_FAILED) {
+        char text[UVM__EXIT_TEXT_BYTES];
+        uvm__vm_exit_text(vm, text);
+        err = uvm__error(vm->engine, UVM_E_UNDO, 0, "%s: %s", vm->options.name, text);
+    }
+    uvm__step_done(n->base.op, err);
+}
+
 static void on_end(struct uvm__vm_exit_waiter *w) {
-    struct end *n = UVM__CONTAINER_OF(w, struct end, waiter);
-    uvm__deadline_clear(n->base.vm->engine, &n->grace);
-    uvm__step_done(n->base.op, NULL);
+    end_over(UVM__CONTAINER_OF(w, struct end, waiter));
 }
 
 static void end_run(uvm_op *op, void *state) {
     struct end *n = end_of(state);
-    if (n->base.vm->state == UVM_VM_STOPPED) {
-        uvm__deadline_clear(n->base.vm->engine, &n->grace);
-        uvm__step_done(op, NULL);
+    (void)op;
+    if (uvm__vm_has_ended(n->base.vm)) {
+        end_over(n);
         return;
     }
     uvm__vm_exit_wait(n->base.vm, &n->waiter, on_end);
@@ -83,6 +95,7 @@ static void ask_run(uvm_op *op, void *state) {
     struct end *n = end_of(state);
     uvm_vm *vm = n->base.vm;
     enum uvm_vm_state next;
+    n->ends = true;
     if (uvm__state_next(vm->state, UVM__EV_STOP, &next) < 0) {
         uvm__step_done(op, uvm__error(vm->engine, UVM_E_STATE, 0, "%s is %s", vm->options.name,
                                       uvm_vm_state_text(vm->state)));

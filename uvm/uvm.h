@@ -58,7 +58,7 @@ void uvm_service_close(uvm_service *service, void (*on_closed)(void *arg), void 
     X(PAUSED, "paused")                                                                            \
     X(STOPPING, "stopping")                                                                        \
     X(STOPPED, "stopped")                                                                          \
-    X(FAILED, "failed") /* something could not be undone: close is the only verb left */
+    X(FAILED, "failed") /* something is left on the host: close is the only verb left */
 
 enum uvm_vm_state {
 #define UVM__X(name, text) UVM_VM_##name,
@@ -75,7 +75,8 @@ enum uvm_vm_state {
     X(GUEST_PANIC, "guest-panic", "the guest's kernel panicked")                                   \
     X(AGENT_LOST, "agent-lost", "the guest's agent was lost")                                      \
     X(TERMINATED, "terminated", "terminated by its owner")                                         \
-    X(VMM_DIED, "vmm-died", "the virtual machine monitor died")
+    X(VMM_DIED, "vmm-died", "the virtual machine monitor died")                                    \
+    X(VMM_STUCK, "vmm-stuck", "the virtual machine monitor was killed and does not end")
 
 enum uvm_exit_reason {
 #define UVM__X(name, key, text) UVM_EXIT_##name,
@@ -164,12 +165,13 @@ void uvm_vm_close(uvm_vm *vm, void (*on_closed)(void *arg), void *arg);
  * holds the tail of the guest's console, of the agent's log, and the recent events. */
 int uvm_vm_boot(uvm_vm *vm, uvm_scope *scope, uvm_done_fn on_done, void *arg, uvm_op **ret_op);
 
-/* Ends when the VM has: success, and uvm_vm_exit() says how. At once when it has already.
+/* Ends when the VM has, or is `failed`: success, and uvm_vm_exit() says how. At once when it has already.
  * -UVM_E_STATE when it was not booted. Cancel: ends the wait only. */
 int uvm_vm_wait(uvm_vm *vm, uvm_scope *scope, uvm_done_fn on_done, void *arg, uvm_op **ret_op);
 
 /* Asks the guest to shut down; terminates it when it has not after `grace_ms` (0: 10 s) or does not
- * hear. Ends when the VM has. Commit point: at once. Success when it had ended already. */
+ * hear. Ends when the VM has. Commit point: at once. Success when it had ended already. UNDO: the VMM was killed
+ * 10 s ago and its process is there still, held by the host's kernel; the VM is `failed`. */
 int uvm_vm_stop(uvm_vm *vm, uint32_t grace_ms, uvm_scope *scope, uvm_done_fn on_done, void *arg,
                 uvm_op **ret_op);
 

@@ -130,6 +130,11 @@ struct uvm_vm {
     void *closed_arg;
 };
 
+/* It ran and does not any more, or is stuck in its end; uvm_vm_exit() says how. */
+static inline bool uvm__vm_has_ended(const uvm_vm *vm) {
+    return vm->state == UVM_VM_STOPPED || (vm->state == UVM_VM_FAILED && vm->exit != UVM_EXIT_NONE);
+}
+
 /* control.c: a VM's control socket hears of its life. */
 void uvm__control_on_state(struct uvm_control *c);
 void uvm__control_on_console(struct uvm_control *c, const void *data, size_t bytes);

@@ -4,8 +4,9 @@
  * Three signs can come in any order: the hvsock device's front end is gone, QMP came to its end, the
  * process has ended. The first begins the end. The reason is decided when QMP was read to its end (so that
  * no SHUTDOWN is missed) and the process has ended (so that its status is known), or UVM__EXIT_CLASSIFY_MS
- * after the first sign; what then still runs is killed. The decision is made once, and everybody who
- * waits for it is told.
+ * after the first sign; what then still runs is killed. A VMM that was killed and gives no sign for
+ * UVM__CHILD_KILLED_MS is stuck in the kernel (its disk does not answer, say), which nobody can change: that is
+ * the decision then. It is made once, and everybody who waits for it is told.
  */
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +18,10 @@
 
 static void kill_now(struct uvm__qemu_system *s) {
     if (s->child != NULL && !s->facts.exited) {
+        if (!s->kill_sent && s->state != UVM__QEMU_ENDED) {
+            uvm__deadline_set(s->engine, &s->stuck_at,
+                              uvm__now_ms(s->engine) + UVM__CHILD_KILLED_MS);
+        }
         s->kill_sent = true;
         uvm__child_end(s->child, true);
     }
@@ -30,6 +35,7 @@ void uvm__qemu_decide(struct uvm__qemu_system *s) {
     s->exit = uvm__exit_reason(&s->facts);
     s->times.ended_us = uvm__now_us(s->engine);
     uvm__deadline_clear(s->engine, &s->decide_at);
+    uvm__deadline_clear(s->engine, &s->stuck_at);
     uvm__log(s->engine, UVM_LOG_INFO, s->name, "ended: %s", uvm__hcs_exit_text(s->exit));
     while (!uvm__list_empty(&s->end_waiters)) {
         struct uvm__end_wait *w =
@@ -62,6 +68,12 @@ static void on_decide_at(struct uvm__deadline *d) {
     uvm__qemu_decide(s);
 }
 
+static void on_stuck_at(struct uvm__deadline *d) {
+    struct uvm__qemu_system *s = UVM__CONTAINER_OF(d, struct uvm__qemu_system, stuck_at);
+    s->facts.stuck = (int)s->pid;
+    uvm__qemu_decide(s);
+}
+
 static void on_kill_at(struct uvm__deadline *d) {
     kill_now(UVM__CONTAINER_OF(d, struct uvm__qemu_system, kill_at));
 }
@@ -70,6 +82,7 @@ void uvm__qemu_end_init(struct uvm__qemu_system *s) {
     s->facts.status = -1;
     uvm__deadline_init(&s->decide_at, on_decide_at);
     uvm__deadline_init(&s->kill_at, on_kill_at);
+    uvm__deadline_init(&s->stuck_at, on_stuck_at);
     uvm__list_init(&s->end_waiters);
 }
 

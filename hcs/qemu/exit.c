@@ -4,7 +4,7 @@
  * The order of the rows is the decision. What the guest itself said comes first, for it was said before
  * anything that the host could add; a SHUTDOWN that nobody in the guest asked for is ours when we asked, else
  * somebody else's signal, which for the owner is a VMM that died. Without any word of QEMU the status of
- * its process is all there is. A reset is also what a panic looks like that no pvpanic driver reported:
+ * its process is all there is. Before all of them: a VMM that SIGKILL does not end holds whatever it has. A reset is also what a panic looks like that no pvpanic driver reported:
  * the console's tail tells them apart for people.
  */
 #include "hcs/qemu/exit.h"
@@ -43,6 +43,9 @@ void uvm__exit_on_terminate(struct uvm__exit_facts *facts) {
 }
 
 enum uvm__hcs_exit uvm__exit_reason(const struct uvm__exit_facts *facts) {
+    if (facts->stuck != 0) {
+        return UVM__HCS_EXIT_STUCK;
+    }
     if (facts->terminated) {
         return UVM__HCS_EXIT_TERMINATED;
     }
@@ -66,9 +69,13 @@ int uvm__exit_status(const struct uvm__exit_facts *facts) {
 }
 
 void uvm__exit_text(const struct uvm__exit_facts *facts, char *buf, size_t bytes) {
-    char status[64] = "still there, and was killed";
+    char status[128] = "still there, and was killed";
 
-    if (facts->exited) {
+    if (facts->stuck != 0) {
+        snprintf(status, sizeof status,
+                 "process %d, which the kernel holds (/proc/%d/wchan says where)", facts->stuck,
+                 facts->stuck);
+    } else if (facts->exited) {
         uvm__child_status_text(facts->status, status, sizeof status);
     }
     snprintf(buf, bytes, "%s%s%sqemu: %s",

@@ -14,6 +14,7 @@ struct uvm__exit_facts {
     bool terminated;     /* we asked for the end before the guest did */
     bool hvsock_broken;  /* the guest broke the rules of its hvsock device, which was stopped */
     bool exited;         /* the process has ended */
+    int stuck;           /* its pid, when it was killed and did not end in time; 0: not so */
     int status;          /* waitpid's, -1: unknown; of an ended process */
     char shutdown_reason[40]; /* of the last SHUTDOWN, for people */
 };

@@ -120,7 +120,7 @@ struct uvm__qemu_system {
     bool end_begun, qmp_ended, kill_sent;
     enum uvm__hcs_exit exit;
     uvm_error *end_why; /* what a part said when it broke; may be NULL */
-    struct uvm__deadline decide_at, kill_at;
+    struct uvm__deadline decide_at, kill_at, stuck_at;
     struct uvm__list end_waiters;
 
     /* what was added (resource.h) */

@@ -118,6 +118,7 @@ void uvm__qemu_unref(struct uvm__qemu_system *s) {
     uvm__ready_cancel(s->engine, &s->tell);
     uvm__deadline_clear(s->engine, &s->decide_at);
     uvm__deadline_clear(s->engine, &s->kill_at);
+    uvm__deadline_clear(s->engine, &s->stuck_at);
     uvm__list_remove(&s->link);
     uvm_error_unref(s->end_why);
     uvm__free(s->engine, s->cgroup_path);
@@ -151,6 +152,7 @@ static void part_closed(void *arg) {
     void (*on_closed)(struct uvm__qemu_system *) = UVM_TAKE_PTR(s->on_parts_closed);
     uvm__deadline_clear(s->engine, &s->decide_at);
     uvm__deadline_clear(s->engine, &s->kill_at);
+    uvm__deadline_clear(s->engine, &s->stuck_at);
     on_closed(s);
     uvm__qemu_unref(s);
 }
@@ -171,6 +173,7 @@ void uvm__qemu_parts_close(struct uvm__qemu_system *s,
     s->parts_closing = 1;
     if (child != NULL) {
         s->parts_closing++;
+        uvm__child_entrust(child, UVM_TAKE_FD(s->lease.fd)); /* no other VM gets its uid before */
         uvm__child_close(child, part_closed, s);
     }
     if (qmp != NULL) {

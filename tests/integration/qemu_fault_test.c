@@ -8,9 +8,12 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/harness/harness_census.h"
 #include "tests/integration/qemu_kit.h"
 
 static char dir[] = "/tmp/uvm-vmm-XXXXXX";
@@ -252,6 +255,25 @@ static void terminate_does_not_wait_for_ever(void **state) {
     kit_close(&k);
 }
 
+/* A VMM that the kernel does not let end: as long as it is traced it stops before it has ended. */
+static void the_kernel_keeps_the_vmm(void **state) {
+    (void)state;
+    struct kit k;
+    pid_t pid = 0;
+    open_created(&k, "greet; configure; stay");
+    assert_int_equal(uvm_harness_descendants(NULL, &pid, 1), 1);
+    assert_int_equal(ptrace(PTRACE_SEIZE, pid, NULL, (void *)(uintptr_t)PTRACE_O_TRACEEXIT), 0);
+    assert_int_equal(kit_run(&k, uvm__hcs_terminate), UVM_OK);
+    kit_wait_exit(&k);
+    assert_int_equal(k.exit, UVM__HCS_EXIT_STUCK);
+    assert_non_null(strstr(k.exit_detail, "which the kernel holds"));
+    kit_close_system(&k);
+    int status;
+    assert_int_equal(ptrace(PTRACE_DETACH, pid, NULL, NULL), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    kit_close(&k);
+}
+
 /* Closing while verbs are on their way: each of them ends, none of them crashes. */
 static void closed_under_verbs(void **state) {
     (void)state;
@@ -306,6 +328,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(the_vmm_ends_in_a_verb),
         cmocka_unit_test(it_stops_by_itself),
         cmocka_unit_test(terminate_does_not_wait_for_ever),
+        cmocka_unit_test(the_kernel_keeps_the_vmm),
         cmocka_unit_test(closed_under_verbs),
         cmocka_unit_test(allocations_fail),
     };

@@ -277,6 +277,41 @@ static void a_host_that_does_not_terminate(void **unused) {
     }
 }
 
+/* A VMM that SIGKILL does not end: who asked for the end hears that it did not come, who waits hears how it is,
+ * whatever needed the guest fails, and close is the only verb that is left. */
+static void a_vmm_that_stays(void **unused) {
+    (void)unused;
+    for (unsigned i = 0; i < 2; i++) {
+        enum verb verb = i == 0 ? TERMINATE : STOP;
+        struct world w;
+        struct world_call c = {0}, wait = {0}, again = {0};
+        open_running(&w, verb_names[verb]);
+        uvm__sim_set_fault(w.host, UVM__SIM_TERMINATE, 0, UVM__SIM_MUTE_IDLE);
+        w.script.ignores_shutdown = true;
+        EXPECT_EQ(&w, start(&w, &wait, WAIT, NULL), 0);
+        w.call = &c;
+        EXPECT_EQ(&w, start(&w, &c, verb, NULL), 0);
+        world_pass(&w, UVM__STOP_GRACE_MS + 1000);
+        EXPECT_EQ(&w, c.done + wait.done, 0);
+        uvm__sim_end(uvm__sim_newest(w.host), UVM__HCS_EXIT_STUCK, "qemu: process 7");
+        world_pass(&w, 0);
+        EXPECT_EQ(&w, c.done, 1);
+        EXPECT_EQ(&w, c.code, UVM_E_UNDO);
+        EXPECT_EQ(&w, wait.done, 1);
+        EXPECT_EQ(&w, wait.code, UVM_OK);
+        EXPECT_EQ(&w, uvm_vm_state(w.vm), UVM_VM_FAILED);
+        EXPECT_EQ(&w, uvm_vm_exit(w.vm).reason, UVM_EXIT_VMM_STUCK);
+        EXPECT(&w, strcmp(uvm_vm_exit(w.vm).detail, "qemu: process 7") == 0);
+        EXPECT(&w, strstr(uvm_vm_properties(w.vm), "\"reason\":\"vmm-stuck\"") != NULL);
+        EXPECT_EQ(&w, start(&w, &again, TERMINATE, NULL), -UVM_E_STATE);
+        world_call_end(&c);
+        world_call_end(&wait);
+        w.call = NULL;
+        uvm__sim_set_fault(w.host, UVM__SIM_TERMINATE, 0, UVM__SIM_NONE);
+        close_world(&w);
+    }
+}
+
 /* Several at once, in any order: all end with the VM. */
 static void together(void **unused) {
     (void)unused;
@@ -346,6 +381,7 @@ int main(void) {
         cmocka_unit_test(guests_end),
         cmocka_unit_test(verbs),
         cmocka_unit_test(a_host_that_does_not_terminate),
+        cmocka_unit_test(a_vmm_that_stays),
         cmocka_unit_test(together),
         cmocka_unit_test(verbs_know_the_state),
     };

@@ -103,6 +103,21 @@ static void no_word_and_no_end(void **state) {
     assert_string_equal(text, "its hvsock device was stopped; qemu: still there, and was killed");
 }
 
+/* Killed, and there still: that comes before anything that was said. */
+static void held_by_the_kernel(void **state) {
+    (void)state;
+    struct uvm__exit_facts facts = {.status = -1};
+    char text[128];
+    uvm__exit_on_shutdown(&facts, "guest-shutdown");
+    uvm__exit_on_terminate(&facts);
+    facts.stuck = 4711;
+    assert_int_equal(uvm__exit_reason(&facts), UVM__HCS_EXIT_STUCK);
+    assert_int_equal(uvm__exit_status(&facts), -1);
+    uvm__exit_text(&facts, text, sizeof text);
+    assert_string_equal(text, "guest-shutdown; qemu: process 4711, which the kernel holds "
+                              "(/proc/4711/wchan says where)");
+}
+
 /* QEMU's text is not ours: long ones are cut, unknown ones are somebody on the host. */
 static void strange_reasons(void **state) {
     (void)state;
@@ -120,6 +135,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_end),
         cmocka_unit_test(no_word_and_no_end),
+        cmocka_unit_test(held_by_the_kernel),
         cmocka_unit_test(strange_reasons),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

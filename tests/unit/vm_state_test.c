@@ -9,14 +9,16 @@
 
 /* A row a state, in the order of the events; "-" is a refusal or impossible. */
 static const char *const want[UVM_VM_STATE_MAX][UVM__EV_MAX] = {
-    {"starting", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-"},
-    {"-", "-", "-", "-", "-", "running", "created", "failed", "starting", "starting", "starting"},
+    {"starting", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-"},
+    {"-", "-", "-", "-", "-", "running", "created", "failed", "starting", "starting", "starting",
+     "-"},
     {"-", "stopping", "running", "running", "running", "-", "-", "-", "paused", "running",
-     "stopped"},
-    {"-", "stopping", "paused", "-", "-", "-", "-", "-", "paused", "running", "stopped"},
-    {"-", "stopping", "stopping", "-", "-", "-", "-", "-", "stopping", "stopping", "stopped"},
-    {"-", "stopped", "stopped", "-", "-", "-", "-", "-", "-", "-", "-"},
-    {"-", "-", "-", "-", "-", "-", "-", "-", "failed", "failed", "failed"},
+     "stopped", "failed"},
+    {"-", "stopping", "paused", "-", "-", "-", "-", "-", "paused", "running", "stopped", "failed"},
+    {"-", "stopping", "stopping", "-", "-", "-", "-", "-", "stopping", "stopping", "stopped",
+     "failed"},
+    {"-", "stopped", "stopped", "-", "-", "-", "-", "-", "-", "-", "-", "-"},
+    {"-", "-", "-", "-", "-", "-", "-", "-", "failed", "failed", "failed", "-"},
 };
 
 static const char *next(unsigned s, unsigned ev) {
