@@ -8,7 +8,6 @@
 #include "cmd/gcs/early.h"
 #include "cmd/gcs/gcs.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -24,30 +23,6 @@ static const struct request {
     {"MappedVirtualDisk", "Remove", gcs_scsi_unmount},
     {"SCSIDevice", "Remove", gcs_scsi_unplug},
 };
-
-static int say(struct gcs_words *w, int status, const char *fmt, va_list ap) {
-    w->status = status;
-    (void)vsnprintf(w->text, sizeof w->text, fmt, ap);
-    return -1;
-}
-
-int gcs_fail(struct gcs_words *w, const char *fmt, ...) {
-    va_list ap;
-
-    va_start(ap, fmt);
-    (void)say(w, GCS_DEVICE_FAILED, fmt, ap);
-    va_end(ap);
-    return -1;
-}
-
-int gcs_bad(struct gcs_words *w, const char *fmt, ...) {
-    va_list ap;
-
-    va_start(ap, fmt);
-    (void)say(w, GCS_DEVICE_BAD_SETTINGS, fmt, ap);
-    va_end(ap);
-    return -1;
-}
 
 int gcs_setting_u64(const cJSON *settings, const char *key, uint64_t max, uint64_t *ret,
                     struct gcs_words *w) {

@@ -7,6 +7,7 @@
  * and the disk comes a moment after the host attached it, so adding waits for both; removing does not
  * need them to be there.
  */
+#include "cmd/gcs/place.h"
 #include "cmd/gcs/storage.h"
 
 #include "async/json.h"
@@ -199,18 +200,33 @@ static int read_mapping(const cJSON *settings, struct mapping *m, struct gcs_wor
 }
 
 static int link_device(const char *device, const char *target, struct gcs_words *w) {
-    int made = gcs_make_folders(target, false, w);
+    struct gcs_place at;
+    int rc = gcs_place_open(target, true, &at, w);
 
-    if (made < 0) {
-        return -1;
+    if (rc > 0 && symlinkat(device, at.folder, at.name) < 0) {
+        rc = gcs_fail(w, "symlink %s: %s", target, strerror(errno));
+        gcs_place_unmake(&at);
     }
-    if (symlink(device, target) < 0) {
-        int err = errno;
+    gcs_place_close(&at);
+    return rc < 0 ? -1 : 0;
+}
 
-        gcs_unmake_folders(target, false, made);
-        return gcs_fail(w, "symlink %s: %s", target, strerror(err));
+static int unlink_device(const char *target, struct gcs_words *w) {
+    struct gcs_place at;
+    struct stat st;
+    int rc = gcs_place_open(target, false, &at, w);
+
+    if (rc <= 0) {
+        return rc;
     }
-    return 0;
+    rc = 0;
+    if (fstatat(at.folder, at.name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISLNK(st.st_mode)) {
+        rc = gcs_fail(w, "remove %s: no link to a device", target);
+    } else if (unlinkat(at.folder, at.name, 0) < 0 && errno != ENOENT) {
+        rc = gcs_fail(w, "remove %s: %s", target, strerror(errno));
+    }
+    gcs_place_close(&at);
+    return rc;
 }
 
 int gcs_scsi_mount(const cJSON *settings, struct gcs_words *w) {
@@ -240,7 +256,6 @@ int gcs_scsi_mount(const cJSON *settings, struct gcs_words *w) {
 
 int gcs_scsi_unmount(const cJSON *settings, struct gcs_words *w) {
     struct mapping m;
-    struct stat st;
 
     if (read_mapping(settings, &m, w) < 0) {
         return -1;
@@ -248,15 +263,7 @@ int gcs_scsi_unmount(const cJSON *settings, struct gcs_words *w) {
     if (m.target[0] == '\0') {
         return 0;
     }
-    if (!m.block_dev) {
-        return gcs_unmount(m.target, w);
-    }
-    if (lstat(m.target, &st) == 0 && !S_ISLNK(st.st_mode)) {
-        return gcs_fail(w, "remove %s: no link to a device", m.target);
-    }
-    return unlink(m.target) == 0 || errno == ENOENT
-               ? 0
-               : gcs_fail(w, "remove %s: %s", m.target, strerror(errno));
+    return m.block_dev ? unlink_device(m.target, w) : gcs_unmount(m.target, w);
 }
 
 /* ---- SCSIDevice ------------------------------------------------------------------------------------- */
@@ -299,8 +306,23 @@ static bool in_use(const char *block, const char *disk, char *where, size_t byte
     return used;
 }
 
+/* Whether the kernel has given it, or a partition of it, to somebody: our list of mounts has those of our namespace
+ * only. */
+static bool is_claimed(const char *disk) {
+    char path[NAME_MAX + 16];
+    int fd, err;
+
+    (void)snprintf(path, sizeof path, "/dev/%s", disk);
+    fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC | O_NONBLOCK);
+    err = errno;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return fd < 0 && err == EBUSY;
+}
+
 int gcs_scsi_unplug(const cJSON *settings, struct gcs_words *w) {
-    char path[128], disk[NAME_MAX + 1], where[512];
+    char path[128], disk[NAME_MAX + 1] = "", where[512];
     struct place p;
     int fd, err;
 
@@ -311,6 +333,12 @@ int gcs_scsi_unplug(const cJSON *settings, struct gcs_words *w) {
     if (first_entry(path, "", disk, sizeof disk) && in_use(path, disk, where, sizeof where)) {
         return gcs_fail(w, "SCSI controller %u, LUN %u (%s) is still mounted on %s", p.controller,
                         p.lun, disk, where);
+    }
+    if (disk[0] != '\0' && is_claimed(disk)) {
+        return gcs_fail(w,
+                        "SCSI controller %u, LUN %u (%s) is still in use: mounted in a container, "
+                        "or swap, or below another device",
+                        p.controller, p.lun, disk);
     }
     (void)snprintf(path, sizeof path, SCSI "/%u:0:0:%u/delete", p.host, p.lun);
     fd = open(path, O_WRONLY | O_CLOEXEC);

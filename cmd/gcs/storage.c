@@ -8,6 +8,7 @@
 #include "cmd/gcs/storage.h"
 
 #include "cmd/gcs/modules.h"
+#include "cmd/gcs/place.h"
 #include "cmd/gcs/tools.h"
 
 #include <errno.h>
@@ -23,70 +24,6 @@
 #define WHO "gcs-device"
 #define STACKED_MAX 16 /* mounts over each other at one path */
 #define DETECT_AGAIN_MS 500
-
-/* ---- paths ------------------------------------------------------------------------------------ */
-
-int gcs_path_check(const char *key, const char *path, struct gcs_words *w) {
-    size_t bytes = strlen(path);
-
-    if (path[0] != '/') {
-        return gcs_bad(w, "%s \"%s\": not absolute", key, path);
-    }
-    if (bytes >= PATH_MAX) {
-        return gcs_bad(w, "%s: longer than %d bytes", key, PATH_MAX - 1);
-    }
-    for (const char *part = path; part != NULL; part = strchr(part, '/')) {
-        part += strspn(part, "/");
-        if (strncmp(part, "..", 2) == 0 && (part[2] == '/' || part[2] == '\0')) {
-            return gcs_bad(w, "%s \"%s\": has a \"..\"", key, path);
-        }
-    }
-    return strspn(path, "/") == bytes ? gcs_bad(w, "%s: the root itself", key) : 0;
-}
-
-/* Calls mkdir (or rmdir) on the prefixes of `path` that end before a slash, and the whole. */
-int gcs_make_folders(const char *path, bool last_too, struct gcs_words *w) {
-    char prefix[PATH_MAX];
-    int made = 0;
-
-    (void)snprintf(prefix, sizeof prefix, "%s", path);
-    for (char *at = prefix + 1; *at != '\0'; at++) {
-        bool last = at[strcspn(at, "/")] == '\0';
-
-        at += strcspn(at, "/");
-        if (last && !last_too) {
-            break;
-        }
-        char kept = *at;
-        *at = '\0';
-        if (mkdir(prefix, 0700) == 0) {
-            made++;
-        } else if (errno != EEXIST) {
-            int err = errno;
-
-            gcs_unmake_folders(prefix, true, made);
-            return gcs_fail(w, "mkdir %s: %s", prefix, strerror(err));
-        }
-        if (kept == '\0') {
-            break;
-        }
-        *at = kept;
-    }
-    return made;
-}
-
-void gcs_unmake_folders(const char *path, bool last_too, int count) {
-    char prefix[PATH_MAX];
-    char *end;
-
-    (void)snprintf(prefix, sizeof prefix, "%s", path);
-    if (!last_too && (end = strrchr(prefix, '/')) != NULL) {
-        *end = '\0';
-    }
-    for (; count > 0 && rmdir(prefix) == 0 && (end = strrchr(prefix, '/')) != NULL; count--) {
-        *end = '\0';
-    }
-}
 
 /* ---- what is mounted ------------------------------------------------------------------------------ */
 
@@ -131,9 +68,7 @@ static bool parse_mount(char *line, unsigned *major, unsigned *minor, char **whe
     return true;
 }
 
-/* The first mount that `path` (NULL: any) and the device (UINT_MAX: any) fit. */
-static bool find_mount(const char *path, unsigned major, unsigned minor, char *ret_where,
-                       size_t bytes) {
+bool gcs_mounted_device(unsigned major, unsigned minor, char *ret_where, size_t bytes) {
     FILE *f = fopen("/proc/self/mountinfo", "re");
     unsigned its_major, its_minor;
     char *line = NULL, *where;
@@ -141,10 +76,9 @@ static bool find_mount(const char *path, unsigned major, unsigned minor, char *r
     bool found = false;
 
     while (f != NULL && !found && getline(&line, &room, f) > 0) {
-        found = parse_mount(line, &its_major, &its_minor, &where) &&
-                (path == NULL || strcmp(path, where) == 0) &&
-                (major == UINT_MAX || (major == its_major && minor == its_minor));
-        if (found && ret_where != NULL) {
+        found = parse_mount(line, &its_major, &its_minor, &where) && major == its_major &&
+                minor == its_minor;
+        if (found) {
             (void)snprintf(ret_where, bytes, "%s", where);
         }
     }
@@ -153,16 +87,6 @@ static bool find_mount(const char *path, unsigned major, unsigned minor, char *r
         fclose(f);
     }
     return found;
-}
-
-static bool is_mount_point(const char *path) {
-    char real[PATH_MAX];
-
-    return realpath(path, real) != NULL && find_mount(real, UINT_MAX, 0, NULL, 0);
-}
-
-bool gcs_mounted_device(unsigned major, unsigned minor, char *ret_where, size_t bytes) {
-    return find_mount(NULL, major, minor, ret_where, bytes);
 }
 
 /* ---- what is on it ------------------------------------------------------------------------------- */
@@ -246,56 +170,90 @@ static const char *no_recovery(const char *type) {
     return strcmp(type, "ext4") == 0 ? "noload" : strcmp(type, "xfs") == 0 ? "norecovery" : NULL;
 }
 
-static int mount_device(const struct gcs_mount *m, const char *type, struct gcs_words *w) {
-    char list[64];
+/* The folder is opened, so that what is mounted over is what was looked at. */
+static int mount_over(const struct gcs_mount *m, const struct gcs_place *at, const char *type,
+                      struct gcs_words *w) {
+    int folder = openat(at->folder, at->name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    char path[64];
+
+    if (folder < 0) {
+        return gcs_fail(w, "mount %s: %s", m->target,
+                        errno == ENOTDIR ? "no folder, or a symbolic link" : strerror(errno));
+    }
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", folder);
+    int rc = mount(m->source, path, type, m->read_only ? MS_RDONLY : 0,
+                   m->read_only ? no_recovery(type) : NULL);
+    int err = errno;
+    close(folder);
+    if (rc < 0) {
+        return err == ENODEV ? gcs_fail(w, "mount %s: the guest's kernel has no file system \"%s\"",
+                                        m->target, type)
+                             : gcs_fail(w, "mount %s on %s as %s: %s", m->source, m->target, type,
+                                        strerror(err));
+    }
+    return 0;
+}
+
+static int mount_device(const struct gcs_mount *m, const struct gcs_place *at, const char *type,
+                        struct gcs_words *w) {
+    char list[64], place[PATH_MAX];
 
     (void)snprintf(list, sizeof list, "modules.%s", type);
     (void)uvm__modules_load(WHO, list);
-    if (mount(m->source, m->target, type, m->read_only ? MS_RDONLY : 0,
-              m->read_only ? no_recovery(type) : NULL) < 0) {
-        return errno == ENODEV
-                   ? gcs_fail(w, "mount %s: the guest's kernel has no file system \"%s\"",
-                              m->target, type)
-                   : gcs_fail(w, "mount %s on %s as %s: %s", m->source, m->target, type,
-                              strerror(errno));
+    if (mount_over(m, at, type, w) < 0) {
+        return -1;
     }
+    gcs_place_text(at, place);
     for (size_t i = 0; m->propagation[i] != 0; i++) {
-        if (mount(NULL, m->target, NULL, m->propagation[i], NULL) < 0) {
+        if (mount(NULL, place, NULL, m->propagation[i], NULL) < 0) {
             int err = errno;
 
-            (void)umount2(m->target, UMOUNT_NOFOLLOW);
+            (void)umount2(place, UMOUNT_NOFOLLOW);
             return gcs_fail(w, "propagation of %s: %s", m->target, strerror(err));
         }
     }
     return 0;
 }
 
-int gcs_mount(const struct gcs_mount *m, struct gcs_words *w) {
+/* Behind the open folder; `*ret_made`: the last one is ours to remove. */
+static int mount_at(const struct gcs_mount *m, const struct gcs_place *at, bool *ret_made,
+                    struct gcs_words *w) {
     const char *type;
-    int made;
 
-    if (is_mount_point(m->target)) {
+    if (gcs_place_mounted(at)) {
         return gcs_fail(w, "mount %s: something is mounted there already", m->target);
     }
-    made = gcs_make_folders(m->target, true, w);
-    if (made < 0) {
-        return -1;
+    *ret_made = mkdirat(at->folder, at->name, 0700) == 0;
+    if (!*ret_made && errno != EEXIST) {
+        return gcs_fail(w, "mkdir %s: %s", m->target, strerror(errno));
     }
-    if (choose_type(m, &type, w) < 0 || mount_device(m, type, w) < 0) {
-        gcs_unmake_folders(m->target, true, made);
-        return -1;
-    }
-    return 0;
+    return choose_type(m, &type, w) < 0 ? -1 : mount_device(m, at, type, w);
 }
 
-int gcs_unmount(const char *target, struct gcs_words *w) {
-    struct stat st;
+int gcs_mount(const struct gcs_mount *m, struct gcs_words *w) {
+    struct gcs_place at;
+    bool made = false;
 
-    if (lstat(target, &st) < 0) {
-        return errno == ENOENT ? 0 : gcs_fail(w, "unmount %s: %s", target, strerror(errno));
+    if (gcs_place_open(m->target, true, &at, w) < 0) {
+        return -1;
     }
-    for (int i = 0; i < STACKED_MAX && is_mount_point(target); i++) {
-        if (umount2(target, UMOUNT_NOFOLLOW) < 0) {
+    int rc = mount_at(m, &at, &made, w);
+    if (rc < 0) {
+        if (made) {
+            (void)unlinkat(at.folder, at.name, AT_REMOVEDIR);
+        }
+        gcs_place_unmake(&at);
+    }
+    gcs_place_close(&at);
+    return rc;
+}
+
+static int unmount_at(const struct gcs_place *at, const char *target, struct gcs_words *w) {
+    char place[PATH_MAX];
+
+    gcs_place_text(at, place);
+    for (int i = 0; i < STACKED_MAX && gcs_place_mounted(at); i++) {
+        if (umount2(place, UMOUNT_NOFOLLOW) < 0) {
             return errno == EBUSY
                        ? gcs_fail(w, "unmount %s: busy, a process in the guest still uses it",
                                   target)
@@ -303,8 +261,19 @@ int gcs_unmount(const char *target, struct gcs_words *w) {
         }
     }
     /* Somebody may have put files into the folder before it was mounted over: they stay. */
-    (void)rmdir(target);
+    (void)unlinkat(at->folder, at->name, AT_REMOVEDIR);
     return 0;
+}
+
+int gcs_unmount(const char *target, struct gcs_words *w) {
+    struct gcs_place at;
+    int rc = gcs_place_open(target, false, &at, w);
+
+    if (rc > 0) {
+        rc = unmount_at(&at, target, w);
+        gcs_place_close(&at);
+    }
+    return rc;
 }
 
 void gcs_propagation(const cJSON *options, unsigned long ret[8]) {

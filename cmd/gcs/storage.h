@@ -6,9 +6,6 @@
 #pragma once
 #include "cmd/gcs/device.h"
 
-/* Absolute, no "..", not "/" and below PATH_MAX. */
-int gcs_path_check(const char *key, const char *path, struct gcs_words *w);
-
 struct gcs_mount {
     const char *source; /* /dev/sda1 */
     const char *target; /* made, mode 0700, with its parents; must not be a mount point yet */
@@ -24,11 +21,6 @@ int gcs_unmount(const char *target, struct gcs_words *w);
 
 /* The file system by its magic number; "" when it is none that is known. -1: unreadable. */
 int gcs_filesystem(const char *device, const char **ret, struct gcs_words *w);
-
-/* The parents of `path`, mode 0700. Returns how many folders were made (for gcs_unmake), or -1. */
-int gcs_make_folders(const char *path, bool last_too, struct gcs_words *w);
-/* Removes what make_folders() made, as far as it is empty. */
-void gcs_unmake_folders(const char *path, bool last_too, int count);
 
 /* Where the device number is mounted; false: nowhere in this namespace. */
 bool gcs_mounted_device(unsigned major, unsigned minor, char *ret_where, size_t bytes);
