@@ -217,6 +217,20 @@ static void offer_run(uvm_op *op, void *state) {
     }
 }
 
+/* QEMU's own words are in the detail, behind their class; what people meet most has a remedy. */
+static uvm_error *add_error(const struct add_state *a, uvm_error *take_err) {
+    bool qemu = uvm_error_code(take_err) == UVM_E_PEER;
+    const char *said = qemu ? strchr(uvm_error_detail(take_err), ' ') : NULL;
+    const char *locked = said != NULL && strstr(said, " lock") != NULL
+                             ? "; another VM or program has it open: end that one, or attach it "
+                               "read-only in both"
+                             : "";
+    uvm_error *err = uvm__error(a->system->engine, uvm_error_code(take_err), 0, "disk %s: %s%s%s%s",
+                                a->disk->file, uvm_error_message(take_err), said == NULL ? "" : ":",
+                                said == NULL ? "" : said, locked);
+    return uvm__error_cause(err, take_err);
+}
+
 /* The end of a step's command. */
 static void add_on_command(struct uvm__command *c, enum uvm__command_end how, uvm_error *take_err) {
     struct add_state *a = UVM__CONTAINER_OF(c, struct add_state, command);
@@ -224,13 +238,7 @@ static void add_on_command(struct uvm__command *c, enum uvm__command_end how, uv
     if (how == UVM__COMMAND_GONE) {
         take_err = uvm__qemu_end_error(a->system, "cannot attach a disk");
     }
-    if (take_err != NULL) {
-        const char *file = a->disk->file;
-        take_err = uvm__error_cause(uvm__error(a->system->engine, uvm_error_code(take_err), 0,
-                                               "disk %s: %s", file, uvm_error_message(take_err)),
-                                    take_err);
-    }
-    uvm__step_done(a->op, take_err);
+    uvm__step_done(a->op, take_err == NULL ? NULL : add_error(a, take_err));
 }
 
 static void fdset_run(uvm_op *op, void *state) {

@@ -136,8 +136,8 @@ static void answer(struct fake *f, enum fake_fault fault, const char *name, cons
         (void)snprintf(reply, sizeof reply, "{\"return\":{},\"id\":%s}\n", id);
     } else {
         (void)snprintf(reply, sizeof reply,
-                       "{\"error\":{\"class\":\"%s\",\"desc\":\"no %s\"},\"id\":%s}\n", class, name,
-                       id);
+                       "{\"error\":{\"class\":\"%s\",\"desc\":\"%s%s\"},\"id\":%s}\n", class,
+                       f->desc == NULL ? "no " : f->desc, f->desc == NULL ? name : "", id);
     }
     if (class == NULL && strcmp(name, "device_del") == 0) {
         (void)snprintf(

@@ -31,6 +31,7 @@ struct fake {
     const char *fault_command; /* NULL: none. Each fault is used up `fault_times` times */
     enum fake_fault fault;
     unsigned fault_times;
+    const char *desc; /* of what is refused; NULL: "no NAME" */
     bool faulted;
     char held[1024]; /* what fake_release() says */
 

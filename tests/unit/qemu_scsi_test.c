@@ -207,6 +207,23 @@ static void an_attach_is_refused_anywhere(void **state) {
     }
 }
 
+/* What QEMU said is in the message, and for an image that somebody else writes also what to do. */
+static void an_image_that_is_locked(void **state) {
+    (void)state;
+    struct fake f;
+    struct fake_change c;
+    fake_open(&f);
+    f.desc = "Failed to get \\\"write\\\" lock";
+    set_fault(&f, "device_add", FAKE_REFUSE);
+    fake_change(&f, &c, NULL, LUN("0"), "Add", settings(0, false));
+    assert_int_equal(fake_finish(&f, &c), UVM_E_PEER);
+    assert_non_null(strstr(c.message,
+                           "device_add was refused: Failed to get \"write\" lock; another "
+                           "VM or program has it open: end that one"));
+    fake_expect_empty(&f);
+    fake_close(&f);
+}
+
 static void an_attach_is_cancelled_anywhere(void **state) {
     (void)state;
     for (size_t i = 0; i < 3; i++) {
@@ -506,6 +523,7 @@ int main(void) {
         cmocka_unit_test(one_writer_or_readers),
         cmocka_unit_test(together_and_in_each_others_way),
         cmocka_unit_test(an_attach_is_refused_anywhere),
+        cmocka_unit_test(an_image_that_is_locked),
         cmocka_unit_test(an_attach_is_cancelled_anywhere),
         cmocka_unit_test(an_attach_without_an_answer),
         cmocka_unit_test(an_undo_goes_wrong),
