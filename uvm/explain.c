@@ -34,18 +34,55 @@ static const char *const ended[] = {
     [UVM__STAGE_DONE] = "",
 };
 
+/* The last thing that /init complained of before it ended, and the kernel with it; "": it did not. */
+static void find_complaint(const char *console, char *ret, size_t bytes) {
+    static const char mark[] = "init: ", end[] = "the guest ends";
+    ret[0] = 0;
+    for (const char *line = console; line != NULL; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        const char *said = line + sizeof mark - 1;
+        if (strncmp(line, mark, sizeof mark - 1) != 0 || strncmp(said, end, sizeof end - 1) == 0) {
+            continue;
+        }
+        size_t n = 0;
+        while (n + 1 < bytes && (unsigned char)said[n] >= 0x20 && said[n] != 0x7f) {
+            ret[n] = said[n];
+            n++;
+        }
+        ret[n] = 0;
+    }
+}
+
+/* Where to look, of a guest that ended before it called in: what /init said, else the boot files. */
+static void say_where(uvm_vm *vm, char *ret, size_t bytes) {
+    char said[160] = "";
+    char *text = vm->stage == UVM__STAGE_CONTACT
+                     ? uvm__alloc(vm->engine, UVM__CONSOLE_TAIL_BYTES + 1)
+                     : NULL;
+    if (text != NULL) {
+        (void)uvm__tail_read(&vm->console, text, UVM__CONSOLE_TAIL_BYTES + 1);
+        find_complaint(text, said, sizeof said);
+        uvm__free(vm->engine, text);
+    }
+    (void)snprintf(ret, bytes, "%s%s", said[0] != 0 ? "; its /init said: " : ended[vm->stage],
+                   said);
+}
+
 static uvm_error *say_ended(uvm_vm *vm) {
     bool guest = vm->exit == UVM_EXIT_GUEST_PANIC || vm->exit == UVM_EXIT_GUEST_RESET ||
                  vm->exit == UVM_EXIT_GUEST_SHUTDOWN;
     char text[UVM__EXIT_TEXT_BYTES];
-    char memory[48] = "";
+    char memory[48] = "", where[256] = "";
     uvm__vm_exit_text(vm, text);
     if (guest && vm->options.memory_mb < LITTLE_MEMORY_MB) {
         (void)snprintf(memory, sizeof memory, "; %" PRIu64 " MB of memory may be too little",
                        vm->options.memory_mb);
     }
+    if (guest) {
+        say_where(vm, where, sizeof where);
+    }
     return uvm__error(vm->engine, UVM_E_EXITED, 0, "%s: while it booted %s%s%s", vm->options.name,
-                      text, guest ? ended[vm->stage] : "", memory);
+                      text, where, memory);
 }
 
 static const char *without_name(const uvm_vm *vm, const char *message) {

@@ -90,7 +90,8 @@ int uvm__mounts_overlays(void) {
     (void)mkdir("/run/overlay", 0700);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (overlay(names[i]) < 0) {
-            uvm__say(WHO, "overlay on /%s: %s", names[i], strerror(errno));
+            uvm__say(WHO, "overlay on /%s: %s%s", names[i], strerror(errno),
+                     errno == ENOENT ? "; a root file system needs that folder" : "");
             return -1;
         }
     }

@@ -538,6 +538,37 @@ static void guests_end(void **unused) {
     print_message("guests end: %u moments x %u ends\n", GUEST_AT_NEGOTIATE + 1, GUEST_END_MAX - 1);
 }
 
+/* An /init that gives up ends the kernel, too: what it complained of last is said, not the kernel's panic alone. */
+static void what_init_said(void **unused) {
+    (void)unused;
+    static const struct {
+        const char *console, *says;
+    } rows[] = {
+        {"init: a\r\ninit: overlay on /var: No such file\r\ninit: the guest ends\r\n[ 1.0] Kernel\n",
+         "; its /init said: overlay on /var: No such file"},
+        {"[ 1.0] Run /init: as init\ninit: the guest ends\n",
+         "; check that kernel and initrd belong together"},
+    };
+    for (unsigned i = 0; i < 2; i++) {
+        struct world w;
+        struct world_call boot = {0};
+        world_open(&w);
+        (void)snprintf(w.label, sizeof w.label, "%s", rows[i].says);
+        w.vm = world_vm_new(&w, "sim-1");
+        world_script(&w, &(struct guest_script){.conduct = GUEST_NEVER_DIALS});
+        EXPECT_EQ(&w, world_boot(&w, &boot, w.vm, NULL), 0);
+        world_pass(&w, 1000);
+        uvm__sim_console(uvm__sim_newest(w.host), rows[i].console);
+        uvm__sim_end(uvm__sim_newest(w.host), UVM__HCS_EXIT_GUEST_PANIC, "");
+        world_wait(&w, &boot, 1000);
+        EXPECT_EQ(&w, boot.code, UVM_E_EXITED);
+        EXPECT(&w, strstr(uvm_error_message(boot.err), rows[i].says) != NULL);
+        world_call_end(&boot);
+        world_vm_close(&w, w.vm);
+        world_close(&w);
+    }
+}
+
 static void answers_to_negotiate(void **unused) {
     (void)unused;
     static const struct {
@@ -640,6 +671,7 @@ int main(void) {
         cmocka_unit_test(conducts),
         cmocka_unit_test(a_flood_is_drained),
         cmocka_unit_test(guests_end),
+        cmocka_unit_test(what_init_said),
         cmocka_unit_test(answers_to_negotiate),
         cmocka_unit_test(closed_anywhere),
         cmocka_unit_test(closed_before_it_was_booted),
