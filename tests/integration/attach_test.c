@@ -9,10 +9,12 @@
 #include "tests/unit/cm.h"
 #include "uvm/devices.h"
 #include <fcntl.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define CALL_MS 30000u
@@ -124,6 +126,56 @@ static void refusals_leave_nothing(uvm_harness *h, const char *b) {
     guest(h, "cat /proc/partitions | grep -c sd", 1, "0");
 }
 
+static void make_ext4(const char *path) {
+    const char *const argv[] = {"mkfs.ext4", "-q", "-F", path, NULL};
+    pid_t pid;
+    int status = -1;
+    assert_int_equal(
+        posix_spawn(&pid, "/usr/sbin/mkfs.ext4", NULL, NULL, (char **)(uintptr_t)argv, environ), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+/* A link that somebody in the guest put on the way is not followed, to mount or to unmount. */
+static void links_are_not_followed(uvm_harness *h, const char *b) {
+    char id[32];
+    struct uvm_scsi_params p = UVM_SCSI_PARAMS_INIT;
+    struct call c = {0};
+    p.host_path = b;
+    p.guest_path = "/run/box/in/disk";
+    guest(h, "mkdir -p /run/box /run/real/disk; ln -s /run/real /run/box/in", 0, "");
+    assert_int_equal(uvm_scsi_attach(uvm_harness_vm(h), &p, NULL, on_done, &c, &c.op), 0);
+    expect(h, &c, UVM_E_PEER);
+    assert_non_null(strstr(c.message, "/run/box/in is a symbolic link"));
+    uvm_op_unref(c.op);
+    guest(h, "grep -c /run/real /proc/mounts", 1, "0");
+    guest(h, "rm /run/box/in; mkdir /run/box/in", 0, "");
+    attach(h, &p, UVM_OK, id);
+    guest(h, "touch /run/box/in/disk/x; grep -c ' /run/box/in/disk ext4 ' /proc/mounts", 0, "1");
+    detach(h, id, UVM_OK);
+    guest(h, "test -e /run/box/in/disk", 1, "");
+}
+
+/* A disk that a process of another mount namespace uses stays until that has let go of it. */
+static void one_in_use_stays(uvm_harness *h, const char *b) {
+    char id[32];
+    struct uvm_scsi_params p = UVM_SCSI_PARAMS_INIT;
+    p.host_path = b;
+    p.guest_path = "/run/disk";
+    attach(h, &p, UVM_OK, id);
+    guest(
+        h,
+        "setsid unshare -m sh -c 'cd /run/disk; echo $$ > /run/other; exec sleep 1000' >/dev/null 2>&1 </dev/null & "
+        "until test -s /run/other; do :; done",
+        0, "");
+    detach(h, id, UVM_E_UNDO);
+    assert_non_null(strstr(uvm_vm_devices(uvm_harness_vm(h)), "\"quarantined\":true"));
+    guest(h, "test -e /sys/block/sda", 0, "");
+    guest(h, "kill -9 $(cat /run/other); while kill -0 $(cat /run/other) 2>&1; do :; done", 0, "");
+    detach(h, id, UVM_OK);
+    assert_string_equal(uvm_vm_devices(uvm_harness_vm(h)), "[]");
+}
+
 static void disks_come_and_go(void **state) {
     (void)state;
     char folder[] = "/tmp/uvm-attach-XXXXXX", a[64], b[64];
@@ -151,6 +203,9 @@ static void disks_come_and_go(void **state) {
 
     share_and_let_go(h, a, b);
     refusals_leave_nothing(h, b);
+    make_ext4(b);
+    links_are_not_followed(h, b);
+    one_in_use_stays(h, b);
     if (uvm_harness_close(h) < 0) {
         fail_msg("%s", uvm_harness_message(h));
     }
