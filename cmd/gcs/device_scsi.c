@@ -85,6 +85,7 @@ static int read_place(const cJSON *settings, struct place *p, struct gcs_words *
     }
     p->controller = (unsigned)controller;
     p->lun = (unsigned)lun;
+    p->host = 0; /* until it is found */
     return 0;
 }
 
@@ -270,17 +271,24 @@ int gcs_scsi_unmount(const cJSON *settings, struct gcs_words *w) {
 
 /* A device file of sysfs, "8:16". */
 static bool device_number(const char *folder, unsigned *major, unsigned *minor) {
-    char path[PATH_MAX];
-    FILE *f;
-    bool read;
+    char path[PATH_MAX], text[32] = "";
+    char *colon, *end = text;
+    ssize_t n;
+    int fd;
 
     (void)snprintf(path, sizeof path, "%s/dev", folder);
-    f = fopen(path, "re");
-    read = f != NULL && fscanf(f, "%u:%u", major, minor) == 2;
-    if (f != NULL) {
-        fclose(f);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0) {
+        close(fd);
     }
-    return read;
+    if (n <= 0) {
+        return false;
+    }
+    text[n] = '\0';
+    *major = (unsigned)strtoul(text, &colon, 10);
+    *minor = *colon == ':' ? (unsigned)strtoul(colon + 1, &end, 10) : 0;
+    return *colon == ':' && *end == '\n';
 }
 
 /* The disk or one of its partitions is mounted: letting go of it now would lose what is written. */
