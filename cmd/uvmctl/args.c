@@ -139,7 +139,7 @@ static bool give(const struct args *a, const struct option_row *row, const char 
         attached = next;
         *used = 1;
     }
-    if (row == args_common) {
+    if (row == args_common && ret_trace != NULL) {
         *ret_trace = attached;
         return true;
     }

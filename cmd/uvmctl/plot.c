@@ -45,7 +45,7 @@ static bool on_word(const char *word, void *arg) {
 
 /* The caller frees; NULL: it said why. */
 static char *read_trace(struct plot *p, size_t *ret_bytes) {
-    struct stat st;
+    struct stat st = {0};
     const char *why = NULL;
     char *text = NULL;
     int fd = open(p->trace, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);

@@ -146,7 +146,7 @@ void svg_draw(FILE *out, const struct timeline *t) {
     for (size_t i = 0; i < t->count; i++, y += ROW) {
         if (i == 0 || strcmp(t->rows[i]->pid, t->rows[i - 1]->pid) != 0) {
             (void)fprintf(out, "<text class=\"h\" x=\"4\" y=\"%d\">", y + 12);
-            put_text(out, timeline_process(t, t->rows[i]), 2 * NAME_CHARS);
+            put_text(out, timeline_process(t, t->rows[i]), (size_t)2 * NAME_CHARS);
             (void)fputs("</text>\n", out);
             y += ROW;
         }

@@ -129,7 +129,7 @@ static int read_events(struct timeline *t, struct uvm__fail *f) {
                          "it is no Chrome trace: neither a list of events nor \"traceEvents\"");
     }
     t->spans = calloc(TIMELINE_SPANS_MAX, sizeof *t->spans);
-    t->rows = calloc(TIMELINE_SPANS_MAX, sizeof *t->rows);
+    t->rows = calloc(TIMELINE_SPANS_MAX, sizeof(struct timeline_span *));
     if (t->spans == NULL || t->rows == NULL) {
         return uvm__fail(f, UVM_E_NOMEM, 0, "out of memory");
     }
@@ -215,10 +215,10 @@ static size_t put_rows(struct timeline *t, struct timeline_span *root, size_t at
             s = s->first_child;
             continue;
         }
-        while (s != root && s->next == NULL) {
+        while (s != NULL && s != root && s->next == NULL) {
             s = s->parent;
         }
-        s = s == root ? NULL : s->next;
+        s = s == NULL || s == root ? NULL : s->next;
     }
     return at;
 }

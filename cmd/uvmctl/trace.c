@@ -67,11 +67,10 @@ bool trace_wanted(void) {
 
 /* Frees the text. */
 static void put_event(struct json_out *j) {
-    const char *between = t.events == 0 ? "\n" : ",\n";
-    size_t before = strlen(between), bytes = before + j->len + sizeof TAIL - 1;
+    size_t before = t.events == 0 ? 1 : 2, bytes = before + j->len + sizeof TAIL - 1;
     char *text = j->failed || t.events == EVENTS_MAX ? NULL : malloc(bytes);
     if (text != NULL) {
-        (void)memcpy(text, between, before);
+        (void)memcpy(text, &",\n"[2 - before], before);
         (void)memcpy(text + before, j->data, j->len);
         (void)memcpy(text + before + j->len, TAIL, sizeof TAIL - 1);
         if (pwrite(t.fd, text, bytes, (off_t)t.end) == (ssize_t)bytes) {
