@@ -3,7 +3,7 @@
 # The door to the build: Bazel does the work (build/README.md). Every target sets up first, which
 # takes no time where nothing is missing.
 
-.PHONY: all setup boot test lint format bench fuzz install uninstall deb clean
+.PHONY: all setup boot test soak lint format bench fuzz install uninstall deb clean
 
 # The programs, the kernel and the guest's image, in out/.
 all: setup
@@ -20,6 +20,10 @@ boot: all
 # Every test, under the sanitizers. TESTS='//async/... //tests/unit/...' for fewer.
 test: setup
 	@build/bin/test.py $(TESTS)
+
+# What takes longer than a test may: the tests tagged soak, under the sanitizers, one after the other.
+soak: setup
+	@build/bin/soak.sh $(TESTS)
 
 # Both compilers, layering, format, clang-tidy and the rules of tests/tidy.
 lint: setup
