@@ -7,6 +7,7 @@
  * and the disk comes a moment after the host attached it, so adding waits for both; removing does not
  * need them to be there.
  */
+#include "cmd/gcs/mountinfo.h"
 #include "cmd/gcs/place.h"
 #include "cmd/gcs/storage.h"
 
@@ -269,10 +270,10 @@ int gcs_scsi_unmount(const cJSON *settings, struct gcs_words *w) {
 
 /* ---- SCSIDevice ------------------------------------------------------------------------------------- */
 
-/* A device file of sysfs, "8:16". */
+/* What a folder of sysfs says that its device's number is. */
 static bool device_number(const char *folder, unsigned *major, unsigned *minor) {
     char path[PATH_MAX], text[32] = "";
-    char *colon, *end = text;
+    const char *end = NULL;
     ssize_t n;
     int fd;
 
@@ -282,13 +283,8 @@ static bool device_number(const char *folder, unsigned *major, unsigned *minor) 
     if (fd >= 0) {
         close(fd);
     }
-    if (n <= 0) {
-        return false;
-    }
-    text[n] = '\0';
-    *major = (unsigned)strtoul(text, &colon, 10);
-    *minor = *colon == ':' ? (unsigned)strtoul(colon + 1, &end, 10) : 0;
-    return *colon == ':' && *end == '\n';
+    end = n > 0 ? gcs_device_number(text, major, minor) : NULL;
+    return end != NULL && *end == '\n';
 }
 
 /* The disk or one of its partitions is mounted: letting go of it now would lose what is written. */

@@ -15,6 +15,7 @@
 
 #include "cmd/gcs/early.h"
 #include "cmd/gcs/modules.h"
+#include "cmd/gcs/offers_table.h"
 #include "cmd/gcs/view.h"
 #include "hvsock/ports.h"
 #include "vmbus/wire.h"
@@ -41,20 +42,12 @@
 #define LOADER_PATIENCE_MS 2000
 #define UEVENT_BYTES 8192
 
-struct offered {
-    struct uvm__vmbus_device device;
-    bool used, shown, answered;
-    bool confirmed; /* by the snapshot that is being read */
-};
-
 struct offers {
     int channel, events, poke, loader; /* the last is a pidfd; -1: closed */
     pid_t loader_pid;
     double start_ms, loader_ms;
-    bool may_load, loaded, greeted, synced;
-    char in[UVM__VMBUS_LINE_BYTES_MAX];
-    size_t in_bytes;
-    struct offered table[UVM__VMBUS_DEVICES_MAX];
+    bool may_load, loaded;
+    struct gcs_offers_table table;
 };
 
 static void close_fd(int *fd) {
@@ -76,7 +69,7 @@ static bool write_file(const char *path, const char *text) {
 
 static bool wants_scsi(const struct offers *o) {
     for (size_t i = 0; i < UVM__VMBUS_DEVICES_MAX; i++) {
-        if (o->table[i].used && o->table[i].device.kind == UVM__VMBUS_STORVSC) {
+        if (o->table.rows[i].used && o->table.rows[i].device.kind == UVM__VMBUS_STORVSC) {
             return true;
         }
     }
@@ -119,30 +112,11 @@ static void loader_ended(struct offers *o) {
 
 /* ---- the table ------------------------------------------------------------------------------------- */
 
-static struct offered *find(struct offers *o, const struct uvm__guid *instance) {
-    for (size_t i = 0; i < UVM__VMBUS_DEVICES_MAX; i++) {
-        if (o->table[i].used && uvm__guid_equal(&o->table[i].device.instance, instance)) {
-            return &o->table[i];
-        }
-    }
-    return NULL;
-}
-
-/* 0, or -1: the channel has ended. */
-static int answer(struct offers *o, enum uvm__vmbus_line_kind kind,
-                  const struct uvm__guid *instance) {
-    struct uvm__vmbus_line line = {.kind = kind, .device.instance = *instance};
-    char text[UVM__VMBUS_LINE_BYTES_MAX];
-    size_t bytes = uvm__vmbus_line_write(&line, text);
-
-    return send(o->channel, text, bytes, MSG_NOSIGNAL) == (ssize_t)bytes ? 0 : -1;
-}
-
 /* Shows and answers what can be. A driver that is not there yet makes an event when it comes; those that are being
  * loaded here are waited for, since a look takes time that the agent may want. */
 static int look(struct offers *o) {
     for (size_t i = 0; i < UVM__VMBUS_DEVICES_MAX; i++) {
-        struct offered *d = &o->table[i];
+        struct gcs_offered *d = &o->table.rows[i];
 
         if (!d->used || d->answered ||
             (d->device.kind == UVM__VMBUS_STORVSC && (!o->loaded || o->loader >= 0))) {
@@ -153,7 +127,7 @@ static int look(struct offers *o) {
         if (d->shown) {
             uvm__view_buses(); /* its own may be new */
             d->answered = true;
-            if (answer(o, UVM__VMBUS_LINE_OPENED, &d->device.instance) < 0) {
+            if (gcs_offers_answer(o->channel, UVM__VMBUS_LINE_OPENED, &d->device.instance) < 0) {
                 return -1;
             }
             if (first && d->device.kind == UVM__VMBUS_STORVSC) {
@@ -162,103 +136,6 @@ static int look(struct offers *o) {
         }
     }
     return 0;
-}
-
-static void forget(struct offered *d) {
-    uvm__view_hide(SYS, &d->device.instance);
-    d->used = false;
-}
-
-/* ---- lines ----------------------------------------------------------------------------------------- */
-
-static int take_offer(struct offers *o, const struct uvm__vmbus_device *device) {
-    struct offered *d = find(o, &device->instance);
-
-    for (size_t i = 0; d == NULL && i < UVM__VMBUS_DEVICES_MAX; i++) {
-        if (!o->table[i].used) {
-            d = &o->table[i];
-            *d = (struct offered){.device = *device, .used = true};
-        }
-    }
-    if (d == NULL) {
-        uvm__say(WHO, "more than %u devices", UVM__VMBUS_DEVICES_MAX);
-        return -1;
-    }
-    if (strcmp(d->device.location, device->location) != 0) {
-        forget(d);
-        *d = (struct offered){.device = *device, .used = true};
-    }
-    d->confirmed = true;
-    d->answered = false;
-    return 0;
-}
-
-static void take_sync(struct offers *o) {
-    o->synced = true;
-    for (size_t i = 0; i < UVM__VMBUS_DEVICES_MAX; i++) {
-        if (o->table[i].used && !o->table[i].confirmed) {
-            forget(&o->table[i]);
-        }
-    }
-}
-
-static int take_line(struct offers *o, const char *text, size_t bytes) {
-    struct uvm__vmbus_line line;
-    struct uvm__fail f = {.sys = 0};
-    struct offered *d;
-
-    if (uvm__vmbus_line_read(text, bytes, &line, &f) < 0) {
-        uvm__say(WHO, "the host said what is no line: %s", f.msg);
-        return -1;
-    }
-    if (o->greeted != (line.kind != UVM__VMBUS_LINE_VERSION)) {
-        uvm__say(WHO, "the version does not come first");
-        return -1;
-    }
-    switch (line.kind) {
-    case UVM__VMBUS_LINE_VERSION:
-        o->greeted = true;
-        if (line.version != UVM__VMBUS_VERSION) {
-            uvm__say(WHO, "version %u is not known here", line.version);
-            return -1;
-        }
-        return 0;
-    case UVM__VMBUS_LINE_OFFER:
-        return take_offer(o, &line.device);
-    case UVM__VMBUS_LINE_SYNC:
-        take_sync(o);
-        return 0;
-    case UVM__VMBUS_LINE_RESCIND:
-        d = find(o, &line.device.instance);
-        if (d != NULL) {
-            forget(d);
-        }
-        return answer(o, UVM__VMBUS_LINE_CLOSED, &line.device.instance);
-    default:
-        uvm__say(WHO, "the host said what is the guest's to say");
-        return -1;
-    }
-}
-
-/* Reads what is there: 0, or -1 at the channel's end. */
-static int read_channel(struct offers *o) {
-    ssize_t n = recv(o->channel, o->in + o->in_bytes, sizeof o->in - o->in_bytes, MSG_DONTWAIT);
-    char *end;
-
-    if (n < 0) {
-        return errno == EAGAIN || errno == EINTR ? 0 : -1;
-    }
-    o->in_bytes += (size_t)n;
-    while ((end = memchr(o->in, '\n', o->in_bytes)) != NULL) {
-        size_t bytes = (size_t)(end - o->in);
-
-        if (take_line(o, o->in, bytes) < 0) {
-            return -1;
-        }
-        o->in_bytes -= bytes + 1;
-        memmove(o->in, end + 1, o->in_bytes);
-    }
-    return n == 0 || o->in_bytes == sizeof o->in ? -1 : 0;
 }
 
 /* ---- events ---------------------------------------------------------------------------------------- */
@@ -332,11 +209,10 @@ static void on_due(struct offers *o) {
 
 /* Until the channel ends. */
 static void serve(struct offers *o) {
-    o->greeted = o->synced = false;
-    o->in_bytes = 0;
-    for (size_t i = 0; i < UVM__VMBUS_DEVICES_MAX; i++) {
-        o->table[i].confirmed = o->table[i].answered = false;
-    }
+    struct uvm__fail f = {.sys = 0};
+    int rc;
+
+    gcs_offers_begin(&o->table);
     for (;;) {
         struct pollfd p[] = {{.fd = o->channel, .events = POLLIN},
                              {.fd = o->events, .events = POLLIN},
@@ -353,10 +229,13 @@ static void serve(struct offers *o) {
         if (p[1].revents != 0) {
             read_events(o);
         }
-        if (p[0].revents != 0 && read_channel(o) < 0) {
+        if (p[0].revents != 0 && (rc = gcs_offers_read(&o->table, o->channel, &f)) < 0) {
+            if (rc != -UVM_E_CLOSED) {
+                uvm__say(WHO, "the host is hung up on: %s", f.msg);
+            }
             return;
         }
-        if (o->synced) {
+        if (o->table.synced) {
             start_loader(o);
             if (look(o) < 0) {
                 return;
@@ -366,7 +245,7 @@ static void serve(struct offers *o) {
 }
 
 _Noreturn static void run(int channel) {
-    static struct offers o = {.events = -1, .poke = -1, .loader = -1};
+    static struct offers o = {.events = -1, .poke = -1, .loader = -1, .table.sys = SYS};
 
     (void)prctl(PR_SET_NAME, "gcs-offers");
     (void)setsid();

@@ -8,6 +8,7 @@
 #include "cmd/gcs/storage.h"
 
 #include "cmd/gcs/modules.h"
+#include "cmd/gcs/mountinfo.h"
 #include "cmd/gcs/place.h"
 #include "cmd/gcs/tools.h"
 
@@ -27,47 +28,6 @@
 
 /* ---- what is mounted ------------------------------------------------------------------------------ */
 
-/* Undoes the octal escapes of mountinfo, in place. */
-static void unescape(char *text) {
-    char *to = text;
-
-    for (const char *from = text; *from != '\0'; to++) {
-        if (from[0] == '\\' && from[1] != '\0' && from[2] != '\0' && from[3] != '\0') {
-            *to = (char)((from[1] - '0') * 64 + (from[2] - '0') * 8 + (from[3] - '0'));
-            from += 4;
-        } else {
-            *to = *from++;
-        }
-    }
-    *to = '\0';
-}
-
-/* "36 35 8:1 / /mnt …": the device and the place. False: no line of mountinfo. */
-static bool parse_mount(char *line, unsigned *major, unsigned *minor, char **where) {
-    char *field = line, *end;
-
-    for (int i = 0; i < 2 && field != NULL; i++) {
-        field = strchr(field, ' ');
-        field = field == NULL ? NULL : field + 1;
-    }
-    if (field == NULL) {
-        return false;
-    }
-    *major = (unsigned)strtoul(field, &end, 10);
-    if (*end != ':') {
-        return false;
-    }
-    *minor = (unsigned)strtoul(end + 1, &end, 10);
-    field = *end == ' ' ? strchr(end + 1, ' ') : NULL;
-    if (field == NULL) {
-        return false;
-    }
-    *where = field + 1;
-    (*where)[strcspn(*where, " ")] = '\0';
-    unescape(*where);
-    return true;
-}
-
 bool gcs_mounted_device(unsigned major, unsigned minor, char *ret_where, size_t bytes) {
     FILE *f = fopen("/proc/self/mountinfo", "re");
     unsigned its_major, its_minor;
@@ -76,7 +36,7 @@ bool gcs_mounted_device(unsigned major, unsigned minor, char *ret_where, size_t 
     bool found = false;
 
     while (f != NULL && !found && getline(&line, &room, f) > 0) {
-        found = parse_mount(line, &its_major, &its_minor, &where) && major == its_major &&
+        found = gcs_mountinfo_line(line, &its_major, &its_minor, &where) && major == its_major &&
                 minor == its_minor;
         if (found) {
             (void)snprintf(ret_where, bytes, "%s", where);
