@@ -39,17 +39,12 @@ static struct change *change_of(struct reach *r) {
 
 /* ---- progress ----------------------------------------------------------------------------- */
 
-static const char *text_at(const cJSON *o, const char *key) {
-    const char *text = uvm__json_string(uvm__json_get(UVM__JSON_STRICT, o, key));
-    return text == NULL ? "" : text;
-}
-
 /* The newest attachment that this verb is about. */
 static const cJSON *find(const struct change *c, const cJSON *list) {
     const cJSON *node, *found = NULL;
     cJSON_ArrayForEach(node, list) {
-        bool its = c->host != NULL ? strcmp(text_at(node, "host_path"), c->host) == 0
-                                   : strcmp(text_at(node, "id"), c->r.more[0]) == 0;
+        bool its = c->host != NULL ? strcmp(client_text(node, "host_path"), c->host) == 0
+                                   : strcmp(client_text(node, "id"), c->r.more[0]) == 0;
         found = its ? node : found;
     }
     return found;
@@ -64,12 +59,12 @@ static void on_list(struct client *client, const cJSON *result, const uvm_error 
         return;
     }
     const cJSON *entry = find(c, uvm__json_get(UVM__JSON_STRICT, result, "devices"));
-    const char *state = entry == NULL ? "" : text_at(entry, "state");
+    const char *state = entry == NULL ? "" : client_text(entry, "state");
     if (state[0] != 0 && strcmp(state, c->shown) != 0) {
         (void)snprintf(c->shown, sizeof c->shown, "%s", state);
         out_message("  %-10s %6llu ms  %s", state,
                     (unsigned long long)(uv_now(&c->r.app.loop) - c->r.app.started_ms),
-                    text_at(entry, "id"));
+                    client_text(entry, "id"));
     }
 }
 
@@ -116,16 +111,16 @@ static void print_attached(const struct change *c, const cJSON *result) {
         cJSON_free(text);
         return;
     }
-    const char *path = text_at(result, "guest_path");
+    const char *path = client_text(result, "guest_path");
     const cJSON *at = uvm__json_get(UVM__JSON_STRICT, result, "location");
     uint64_t controller = 0, lun = 0;
     (void)uvm__json_u64(uvm__json_get(UVM__JSON_STRICT, at, "controller"), UINT32_MAX, &controller);
     (void)uvm__json_u64(uvm__json_get(UVM__JSON_STRICT, at, "lun"), UINT32_MAX, &lun);
     if (path[0] == 0) {
-        printf("%s controller %llu, LUN %llu\n", text_at(result, "id"),
+        printf("%s controller %llu, LUN %llu\n", client_text(result, "id"),
                (unsigned long long)controller, (unsigned long long)lun);
     } else {
-        printf("%s %s\n", text_at(result, "id"), path);
+        printf("%s %s\n", client_text(result, "id"), path);
     }
 }
 

@@ -51,20 +51,30 @@ static enum uvm_error_code code_of(const char *name) {
     return UVM_E_PEER;
 }
 
-static const char *text_of(const cJSON *o, const char *key) {
-    const char *text = uvm__json_string(uvm__json_get(UVM__JSON_STRICT, o, key));
+const cJSON *client_at(const cJSON *o, const char *key) {
+    return uvm__json_get(UVM__JSON_STRICT, o, key);
+}
+
+const char *client_text(const cJSON *o, const char *key) {
+    const char *text = uvm__json_string(client_at(o, key));
     return text == NULL ? "" : text;
+}
+
+int64_t client_number(const cJSON *o, const char *key) {
+    int64_t n = 0;
+    (void)uvm__json_i64(client_at(o, key), 0, INT64_MAX, &n);
+    return n;
 }
 
 static uvm_error *read_error(uvm_engine *e, const cJSON *data, const char *otherwise,
                              unsigned depth) {
     int64_t sys = 0;
-    const char *message = text_of(data, "message");
+    const char *message = client_text(data, "message");
     (void)uvm__json_i64(uvm__json_get(UVM__JSON_STRICT, data, "sys"), INT64_MIN, INT64_MAX, &sys);
-    uvm_error *err = uvm__error(e, code_of(text_of(data, "code")), sys, "%s",
+    uvm_error *err = uvm__error(e, code_of(client_text(data, "code")), sys, "%s",
                                 message[0] == 0 ? otherwise : message);
-    const char *detail = text_of(data, "detail");
-    const char *step = text_of(data, "step");
+    const char *detail = client_text(data, "detail");
+    const char *step = client_text(data, "step");
     if (detail[0] != 0) {
         err = uvm__error_detail(err, detail, strlen(detail));
     }
@@ -140,15 +150,15 @@ static bool span(const struct client *c, const cJSON *params) {
         [UVM_LOG_OP_BEGIN] = "op_begin",     [UVM_LOG_OP_END] = "op_end",
         [UVM_LOG_STEP_BEGIN] = "step_begin", [UVM_LOG_STEP_END] = "step_end",
         [UVM_LOG_UNDO_BEGIN] = "undo_begin", [UVM_LOG_UNDO_END] = "undo_end"};
-    struct uvm_log_record r = {.vm = c->name, .op = text_of(params, "op")};
-    const char *code = text_of(params, "code");
-    if (strcmp(text_of(params, "event"), "span") != 0) {
+    struct uvm_log_record r = {.vm = c->name, .op = client_text(params, "op")};
+    const char *code = client_text(params, "code");
+    if (strcmp(client_text(params, "event"), "span") != 0) {
         return false;
     }
     for (size_t i = UVM_LOG_OP_BEGIN; i < sizeof kinds / sizeof kinds[0]; i++) {
-        r.kind = strcmp(text_of(params, "kind"), kinds[i]) == 0 ? (enum uvm_log_kind)i : r.kind;
+        r.kind = strcmp(client_text(params, "kind"), kinds[i]) == 0 ? (enum uvm_log_kind)i : r.kind;
     }
-    r.step = text_of(params, "step");
+    r.step = client_text(params, "step");
     r.code = strcmp(code, "OK") == 0 ? UVM_OK : (int)code_of(code);
     const struct {
         const char *key;
@@ -177,7 +187,7 @@ static void answer(struct client *c, const cJSON *tree, uint64_t id) {
         c->calls[i].id = 0;
         if (trace_wanted() && c->calls[i].fn != on_spans) {
             const cJSON *data = uvm__json_get(UVM__JSON_STRICT, error, "data");
-            enum uvm_error_code code = result == NULL ? code_of(text_of(data, "code")) : UVM_OK;
+            enum uvm_error_code code = result == NULL ? code_of(client_text(data, "code")) : UVM_OK;
             trace_call(c->calls[i].method, c->calls[i].begin_us,
                        code == UVM_OK ? "OK" : uvm_error_code_name((int)code));
         }
@@ -191,7 +201,7 @@ static void answer(struct client *c, const cJSON *tree, uint64_t id) {
         int64_t status = 0;
         const cJSON *data = uvm__json_get(UVM__JSON_STRICT, error, "data");
         (void)uvm__json_i64(uvm__json_get(UVM__JSON_STRICT, data, "exec_status"), 0, 255, &status);
-        uvm_error *err = read_error(c->engine, data, text_of(error, "message"), 0);
+        uvm_error *err = read_error(c->engine, data, client_text(error, "message"), 0);
         c->calls[i].fn(c, NULL, err, (int)status, c->calls[i].arg);
         uvm_error_unref(err);
         return;
@@ -215,7 +225,7 @@ static void line(struct client *c, const char *text, size_t bytes) {
     } else if (uvm__json_u64(node, UINT64_MAX, &id) == 0 && id != 0) {
         answer(c, tree, id);
     } else if (!uvm__json_absent(uvm__json_get(UVM__JSON_STRICT, tree, "error"))) {
-        end(c, text_of(uvm__json_get(UVM__JSON_STRICT, tree, "error"), "message"));
+        end(c, client_text(uvm__json_get(UVM__JSON_STRICT, tree, "error"), "message"));
     }
     cJSON_Delete(tree);
 }

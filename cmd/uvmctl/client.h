@@ -34,3 +34,8 @@ uint64_t client_call(struct client *c, const char *method, cJSON *take_params, c
                      size_t fds_count, client_fn fn, void *arg);
 /* No callback runs after it. Accepts NULL. */
 void client_close(struct client *c);
+
+/* Members of what an owner says. Of no object, absent or of another type: NULL, "", 0. */
+const cJSON *client_at(const cJSON *o, const char *key);
+const char *client_text(const cJSON *o, const char *key);
+int64_t client_number(const cJSON *o, const char *key); /* not negative */

@@ -10,19 +10,10 @@ static const struct option_row rows[] = {
     {NULL, 0, NULL, NULL},
 };
 
-static const cJSON *at(const cJSON *o, const char *key) {
-    return o == NULL ? NULL : uvm__json_get(UVM__JSON_STRICT, o, key);
-}
-
-static const char *text_at(const cJSON *o, const char *key) {
-    const char *text = uvm__json_string(at(o, key));
-    return text == NULL || text[0] == 0 ? "-" : text;
-}
-
-static long long number_at(const cJSON *o, const char *key) {
-    int64_t n = 0;
-    (void)uvm__json_i64(at(o, key), 0, INT64_MAX, &n);
-    return n;
+/* "-" where there is nothing. */
+static const char *word_at(const cJSON *o, const char *key) {
+    const char *text = client_text(o, key);
+    return text[0] == 0 ? "-" : text;
 }
 
 static void print(const cJSON *list) {
@@ -32,16 +23,17 @@ static void print(const cJSON *list) {
            "HOST");
     cJSON_ArrayForEach(node, list) {
         char place[32];
-        const cJSON *where = at(node, "location");
-        bool quarantined = uvm__json_bool(at(node, "quarantined"), &flag) == 0 && flag;
-        bool read_only = uvm__json_bool(at(node, "read_only"), &flag) == 0 && flag;
-        (void)snprintf(place, sizeof place, "%lld:%lld", number_at(where, "controller"),
-                       number_at(where, "lun"));
-        printf("%-8s %-9s %-4s %-6s %4lld  %-24s ", text_at(node, "id"),
-               quarantined ? "stuck" : text_at(node, "state"), read_only ? "ro" : "rw", place,
-               number_at(node, "refs"), text_at(node, "guest_path"));
-        bool internal = uvm__json_bool(at(node, "internal"), &flag) == 0 && flag;
-        printf("%s%s\n", text_at(node, "host_path"), internal ? " (uvm's own)" : "");
+        const cJSON *where = client_at(node, "location");
+        bool quarantined = uvm__json_bool(client_at(node, "quarantined"), &flag) == 0 && flag;
+        bool read_only = uvm__json_bool(client_at(node, "read_only"), &flag) == 0 && flag;
+        (void)snprintf(place, sizeof place, "%lld:%lld",
+                       (long long)client_number(where, "controller"),
+                       (long long)client_number(where, "lun"));
+        printf("%-8s %-9s %-4s %-6s %4lld  %-24s ", word_at(node, "id"),
+               quarantined ? "stuck" : word_at(node, "state"), read_only ? "ro" : "rw", place,
+               (long long)client_number(node, "refs"), word_at(node, "guest_path"));
+        bool internal = uvm__json_bool(client_at(node, "internal"), &flag) == 0 && flag;
+        printf("%s%s\n", word_at(node, "host_path"), internal ? " (uvm's own)" : "");
     }
 }
 
@@ -54,7 +46,7 @@ static void on_answer(struct client *c, const cJSON *result, const uvm_error *er
         reach_fail(r, err, 0);
         return;
     }
-    const cJSON *list = at(result, "devices");
+    const cJSON *list = client_at(result, "devices");
     if (r->json) {
         char *text = list == NULL ? NULL : cJSON_PrintUnformatted(list);
         printf("%s\n", text == NULL ? "[]" : text);

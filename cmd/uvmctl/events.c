@@ -46,21 +46,16 @@ static void forget(struct watched *o) {
     free(o);
 }
 
-static const char *text_at(const cJSON *o, const char *key) {
-    const char *text = o == NULL ? NULL : uvm__json_string(uvm__json_get(UVM__JSON_STRICT, o, key));
-    return text == NULL ? "" : text;
-}
-
 /* "running", "stopped guest-shutdown", "attached scsi-1 /data". */
 static void print_event(const cJSON *params) {
     const cJSON *about = uvm__json_get(UVM__JSON_STRICT, params, "device");
-    bool device = strcmp(text_at(params, "event"), "device") == 0;
+    bool device = strcmp(client_text(params, "event"), "device") == 0;
     if (!device) {
         about = uvm__json_get(UVM__JSON_STRICT, params, "exit");
     }
-    const char *const words[] = {text_at(params, device ? "change" : "state"),
-                                 text_at(about, device ? "id" : "reason"),
-                                 device ? text_at(about, "guest_path") : ""};
+    const char *const words[] = {client_text(params, device ? "change" : "state"),
+                                 client_text(about, device ? "id" : "reason"),
+                                 device ? client_text(about, "guest_path") : ""};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         printf("%s%s", i == 0 || words[i][0] == 0 ? "" : " ", words[i]);
     }

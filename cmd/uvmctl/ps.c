@@ -28,21 +28,6 @@ static const struct option_row inspect_rows[] = {
 
 /* ---- words -------------------------------------------------------------------------------- */
 
-static const cJSON *at(const cJSON *o, const char *key) {
-    return o == NULL ? NULL : uvm__json_get(UVM__JSON_STRICT, o, key);
-}
-
-static const char *text_at(const cJSON *o, const char *key) {
-    const char *text = uvm__json_string(at(o, key));
-    return text == NULL ? "" : text;
-}
-
-static int64_t number_at(const cJSON *o, const char *key) {
-    int64_t n = 0;
-    (void)uvm__json_i64(at(o, key), 0, INT64_MAX, &n);
-    return n;
-}
-
 static void wall_text(int64_t ms, char ret[32]) {
     time_t t = (time_t)(ms / 1000);
     struct tm tm;
@@ -53,20 +38,20 @@ static void wall_text(int64_t ms, char ret[32]) {
 }
 
 static void add_row(struct json_out *j, const char *name, const cJSON *answer) {
-    const cJSON *vm = at(answer, "vm");
+    const cJSON *vm = client_at(answer, "vm");
     char started[32];
-    wall_text(number_at(answer, "started_ms"), started);
+    wall_text(client_number(answer, "started_ms"), started);
     json_open(j, NULL, '{');
-    json_text(j, "id", text_at(vm, "id"));
+    json_text(j, "id", client_text(vm, "id"));
     json_text(j, "name", name);
-    json_text(j, "state", vm == NULL ? "unknown" : text_at(vm, "state"));
-    reach_json_exit(j, at(vm, "exit"));
-    json_text(j, "accel", text_at(vm, "accel"));
-    json_int(j, "cpus", number_at(vm, "cpus"));
-    json_int(j, "memory_mb", number_at(vm, "memory_mb"));
+    json_text(j, "state", vm == NULL ? "unknown" : client_text(vm, "state"));
+    reach_json_exit(j, client_at(vm, "exit"));
+    json_text(j, "accel", client_text(vm, "accel"));
+    json_int(j, "cpus", client_number(vm, "cpus"));
+    json_int(j, "memory_mb", client_number(vm, "memory_mb"));
     json_text(j, "started", started);
-    json_int(j, "owner_pid", number_at(answer, "owner_pid"));
-    json_int(j, "vmm_pid", number_at(at(at(vm, "service"), "Vmm"), "ProcessId"));
+    json_int(j, "owner_pid", client_number(answer, "owner_pid"));
+    json_int(j, "vmm_pid", client_number(client_at(client_at(vm, "service"), "Vmm"), "ProcessId"));
     json_close(j, '}');
 }
 
@@ -100,22 +85,22 @@ static void ps_print(const struct ps *p) {
     }
     for (size_t i = 0; p->rows != NULL && i < p->names.count; i++) {
         const struct row *row = &p->rows[i];
-        const cJSON *vm = at(row->answer, "vm");
+        const cJSON *vm = client_at(row->answer, "vm");
         char started[32];
         if (!row->shown) {
             continue;
         }
-        wall_text(number_at(row->answer, "started_ms"), started);
+        wall_text(client_number(row->answer, "started_ms"), started);
         if (p->r.json) {
             add_row(&j, row->name, row->answer);
         } else if (p->quiet) {
             printf("%s\n", row->name);
         } else {
-            const char *how = text_at(at(vm, "exit"), "reason");
+            const char *how = client_text(client_at(vm, "exit"), "reason");
             printf("%-20s %-9s %-5s %4lld %8lldM  %-20s %.8s%s%s\n", row->name,
-                   vm == NULL ? "unknown" : text_at(vm, "state"), text_at(vm, "accel"),
-                   (long long)number_at(vm, "cpus"), (long long)number_at(vm, "memory_mb"), started,
-                   text_at(vm, "id"), how[0] == 0 ? "" : "  ", how);
+                   vm == NULL ? "unknown" : client_text(vm, "state"), client_text(vm, "accel"),
+                   (long long)client_number(vm, "cpus"), (long long)client_number(vm, "memory_mb"),
+                   started, client_text(vm, "id"), how[0] == 0 ? "" : "  ", how);
         }
     }
     if (p->r.json) {
