@@ -37,8 +37,7 @@ struct timeline {
     cJSON *tree; /* what the strings of spans point into */
     struct timeline_span *spans;
     size_t count;
-    struct timeline_span *
-        *rows; /* processes by their first begin; in each one, parents first */
+    struct timeline_span **rows; /* processes by their first begin; in each one, parents first */
     double begin_us, end_us;
 };
 

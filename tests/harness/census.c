@@ -217,8 +217,8 @@ int uvm_harness_census_compare(const uvm_harness_census *before, unsigned kinds,
     if (after == NULL) {
         return -UVM_E_NOMEM;
     }
-    char *text = NULL;
     for (;;) {
+        char *text = NULL;
         size_t bytes = 0;
         int left = count_all(after);
         FILE *f = left < 0 ? NULL : open_memstream(&text, &bytes);
@@ -233,11 +233,9 @@ int uvm_harness_census_compare(const uvm_harness_census *before, unsigned kinds,
             (void)poll(NULL, 0, LOOK_AGAIN_MS);
             continue;
         }
-        if (left > 0 && ret_text != NULL) {
-            *ret_text = text;
-            text = NULL;
-        } else if (left == 0 && ret_text != NULL) {
-            *ret_text = NULL;
+        if (left >= 0 && ret_text != NULL) {
+            *ret_text = left > 0 ? text : NULL;
+            text = left > 0 ? NULL : text;
         }
         free(text);
         uvm_harness_census_free(after);

@@ -23,6 +23,7 @@ struct uvm_harness {
     bool late;
     bool
         stuck; /* something did not end: its callbacks may point anywhere, so the loop runs no more */
+    struct uvm_harness *next_lost; /* of those that were freed so (harness.c) */
     bool closed;
     uvm_engine *engine;
     long blocks; /* of the engine's memory */

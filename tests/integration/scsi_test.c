@@ -19,8 +19,6 @@
 #include "hcs/modify_doc.h"
 #include "tests/integration/qemu_kit.h"
 
-extern char **environ;
-
 enum { SECTORS = 16384, IMAGE_BYTES = SECTORS * 512 };
 
 static char folder[256];

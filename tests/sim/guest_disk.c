@@ -36,8 +36,9 @@ static void forget(struct guest *g, struct mount *m) {
 }
 
 void guest_disk_stop_all(struct guest *g) {
-    while (!uvm__list_empty(&g->mounts)) {
-        forget(g, UVM__CONTAINER_OF(g->mounts.next, struct mount, link));
+    struct uvm__list *it, *tmp;
+    UVM__LIST_FOREACH_SAFE(it, tmp, &g->mounts) {
+        forget(g, UVM__CONTAINER_OF(it, struct mount, link));
     }
 }
 

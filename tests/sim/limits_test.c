@@ -78,7 +78,7 @@ static void memory_is_bounded(void **unused) {
 static void host_is_small(void **unused) {
     struct uvm__hcs_capacity c = endless;
     (void)unused;
-    c.memory_mb = 2 * EACH_MB;
+    c.memory_mb = 2ul * EACH_MB;
     two_fit("a host for two", &(struct uvm__hcs_limits){0}, &c,
             (const char *const[]){"needs 256 MiB", "512 MiB of the 512 MiB that the host has",
                                   "give it less memory, or end one", NULL});

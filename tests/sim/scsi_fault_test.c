@@ -212,7 +212,7 @@ static void memory_is_back(struct world *w, struct trial *t) {
 }
 
 static void wait_done(struct world *w, struct trial *t, struct world_call *c) {
-    uint64_t limit = t->deadline_ms + UVM__ATTACH_MS + 2u * UVM__UNDO_MS + UVM__REMOVE_MS;
+    uint64_t limit = t->deadline_ms + UVM__ATTACH_MS + 2ul * UVM__UNDO_MS + UVM__REMOVE_MS;
     uint64_t until = uvm__now_ms(w->e) + limit;
     bool lost = t->guest != WIRE_NONE;
     until += lost ? UVM__RPC_MS : 0;
@@ -399,7 +399,7 @@ static void host_faults(void **unused) {
             for (uint32_t ms = 0; ms < 2; ms++) {
                 struct trial t = {.kind = (enum flow_kind)k,
                                   .host = (enum uvm__sim_fault)fault,
-                                  .deadline_ms = ms * 1000u};
+                                  .deadline_ms = ms * 1000ul};
                 run(&t, &tally);
                 if (fault == UVM__SIM_NONE) {
                     assert_int_equal(t.code, UVM_OK);
@@ -429,7 +429,7 @@ static void guest_faults(void **unused) {
                     struct trial t = {.kind = (enum flow_kind)k,
                                       .guest = faults[f],
                                       .skip = skip,
-                                      .deadline_ms = ms * 1000u};
+                                      .deadline_ms = ms * 1000ul};
                     run(&t, &tally);
                 }
             }

@@ -231,7 +231,7 @@ static void disks_do_not_queue(void **unused) {
         took = ms > took ? ms : took;
         disk_end(&calls[i]);
     }
-    EXPECT(&w, took <= 2u * (WORLD_ACT_MS + WORLD_ANSWER_MS + 1));
+    EXPECT(&w, took <= 2ul * (WORLD_ACT_MS + WORLD_ANSWER_MS + 1));
     disk_expect_agreement(&w);
     disk_close(&w);
 }

@@ -235,7 +235,8 @@ static void bad_bodies_are_answered(void **state) {
     /* One of well-formed zeros, more of them than the reader takes: no gigabyte for it. */
     static char zeros[200001];
     for (size_t i = 0; i + 1 < sizeof zeros; i += 2) {
-        memcpy(zeros + i, i == 0 ? "[0" : ",0", 2);
+        zeros[i] = i == 0 ? '[' : ',';
+        zeros[i + 1] = '0';
     }
     zeros[sizeof zeros - 2] = ']';
     peer_send(&f.peer, 0x10100501, 5, zeros);

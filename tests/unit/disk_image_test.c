@@ -27,6 +27,12 @@ static void put_le(size_t at, uint64_t value, unsigned n) {
     }
 }
 
+static void put_text(size_t at, const char *text) {
+    for (; *text != '\0'; text++) {
+        bytes[at++] = (uint8_t)*text;
+    }
+}
+
 static const char *write_as(const char *name, size_t count) {
     static char path[400];
     (void)snprintf(path, sizeof path, "%s/%s", folder, name);
@@ -72,8 +78,8 @@ static void raw_files(void **state) {
     (void)state;
     memset(bytes, 0, sizeof bytes);
     expect_good(write_as("a.img", 1024), UVM__DISK_RAW, 1024);
-    memcpy(bytes, "conectix", 8); /* begins like a footer, but does not add up */
-    memcpy(bytes + 1024, "conectix", 8);
+    put_text(0, "conectix"); /* begins like a footer, but does not add up */
+    put_text(1024, "conectix");
     expect_good(write_as("b.img", 1536), UVM__DISK_RAW, 1536);
     expect_bad(write_as("c.img", 0), UVM_E_INVAL, "is empty");
     expect_bad(write_as("d.img", 513), UVM_E_INVAL, "513 bytes are no whole number of sectors");
@@ -97,7 +103,7 @@ static void raw_files(void **state) {
 static void put_footer(size_t at, unsigned type, uint64_t size, const char *maker) {
     uint32_t sum = 0;
     memset(bytes + at, 0, 512);
-    memcpy(bytes + at, "conectix", 8);
+    put_text(at, "conectix");
     put_be(at + 12, 0x10000, 4);
     put_be(at + 16, type == 2 ? UINT64_MAX : 512, 8);
     memcpy(bytes + at + 28, maker, 4);
@@ -117,7 +123,7 @@ enum { GEOMETRY = 2 * 4 * 17 * 512 };
 static size_t put_dynamic(uint64_t size, const char *maker) {
     memset(bytes, 0, sizeof bytes);
     put_footer(0, 3, size, maker);
-    memcpy(bytes + 512, "cxsparse", 8);
+    put_text(512, "cxsparse");
     put_be(512 + 16, 1536, 8);
     put_be(512 + 28, 4, 4); /* entries */
     memset(bytes + 1536, 0xff, 16);
@@ -169,13 +175,13 @@ enum { REGIONS = 192 << 10, METADATA = 1 << 20, ITEMS = METADATA + 65536 };
 
 static size_t put_vhdx(void) {
     memset(bytes, 0, sizeof bytes);
-    memcpy(bytes, "vhdxfile", 8);
-    memcpy(bytes + REGIONS, "regi", 4);
+    put_text(0, "vhdxfile");
+    put_text(REGIONS, "regi");
     put_le(REGIONS + 8, 1, 4);
     memcpy(bytes + REGIONS + 16, guid_metadata, 16);
     put_le(REGIONS + 32, METADATA, 8);
     put_le(REGIONS + 40, 1u << 20, 4);
-    memcpy(bytes + METADATA, "metadata", 8);
+    put_text(METADATA, "metadata");
     put_le(METADATA + 10, 2, 2);
     memcpy(bytes + METADATA + 32, guid_parameters, 16);
     put_le(METADATA + 48, 65536, 4);
@@ -228,16 +234,16 @@ static void vhdx_files(void **state) {
 
 static size_t put_qcow2(unsigned version) {
     memset(bytes, 0, sizeof bytes);
-    memcpy(bytes, "QFI\xfb", 4);
+    put_text(0, "QFI\xfb");
     put_be(4, version, 4);
     put_be(20, 16, 4);
     put_be(24, 1u << 30, 8);
     put_be(36, 2, 4);
-    put_be(40, 3 * 65536, 8); /* L1 */
-    put_be(48, 65536, 8);     /* refcounts */
+    put_be(40, 3ul * 65536, 8); /* L1 */
+    put_be(48, 65536, 8);       /* refcounts */
     put_be(56, 1, 4);
     put_be(100, 104, 4);
-    return 4 * 65536;
+    return 4ul * 65536;
 }
 
 static void qcow2_files(void **state) {
@@ -247,7 +253,7 @@ static void qcow2_files(void **state) {
     n = put_qcow2(3);
     expect_good(write_as("b.qcow2", n), UVM__DISK_QCOW2, 1u << 30);
     expect_bad(
-        write_as("cut.qcow2", 3 * 65536), UVM_E_INVAL,
+        write_as("cut.qcow2", 3ul * 65536), UVM_E_INVAL,
         "cut off: its header places the L1 table of 16 bytes at 196608, the file has 196608");
     expect_bad(write_as("header.qcow2", 76), UVM_E_INVAL, "cut off: its header places a header");
     put_be(8, 104, 8);

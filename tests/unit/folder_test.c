@@ -129,8 +129,8 @@ static void pruned(void **state) {
     close(fd);
     assert_int_equal(uvm__folder_make(parent, ".kept", &fd, &f), 0); /* it is there already */
     for (unsigned i = 0; i < 10; i++, name[0]++) {
-        const struct timespec at[2] = {{.tv_sec = (time_t)(now_s - 1000 + i * 100)},
-                                       {.tv_sec = (time_t)(now_s - 1000 + i * 100)}};
+        const struct timespec at[2] = {{.tv_sec = (time_t)(now_s - 1000 + 100ul * i)},
+                                       {.tv_sec = (time_t)(now_s - 1000 + 100ul * i)}};
         assert_int_equal(uvm__folder_write(fd, name, "x", 1, &f), 0);
         assert_int_equal(utimensat(fd, name, at, 0), 0);
     }

@@ -381,9 +381,9 @@ static void a_list_of_short_words_is_read_however_long(void **unused) {
     char *text = malloc(WORDS * 4 + 2);
     assert_non_null(text);
     for (size_t i = 0; i < WORDS; i++) {
-        memcpy(text + i * 4, i == 0 ? "[\"a\"" : ",\"a\"", 4);
+        (void)snprintf(text + i * 4, 5, "%c\"a\"", i == 0 ? '[' : ',');
     }
-    memcpy(text + (size_t)WORDS * 4, "]", 2);
+    (void)snprintf(text + (size_t)WORDS * 4, 2, "]");
     cJSON *tree = read_ok(UVM__JSON_STRICT, text);
     assert_int_equal(cJSON_GetArraySize(tree), WORDS);
     cJSON_Delete(tree);

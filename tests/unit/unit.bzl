@@ -4,7 +4,10 @@ def unit_test(name, deps, srcs = [], **kwargs):
     native.cc_test(
         name = name,
         size = kwargs.pop("size", "small"),
-        srcs = [name + ".c", "cm.h", "heap.h"] + srcs,
-        deps = deps + ["//third_party:cmocka"],
+        srcs = [name + ".c", "cm.h"] + srcs,
+        deps = deps + [
+            ":heap",
+            "//third_party:cmocka",
+        ],
         **kwargs
     )
