@@ -209,6 +209,32 @@ static pid_t reader(int fd, const struct script *s, size_t bytes, const char *te
     return pid;
 }
 
+/* A process that takes everything as it comes, so that the relay never waits for room, and says it at the end. */
+static pid_t collector(int fd, const struct script *s, int say) {
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        static char text[SEQ_BYTES + 1];
+        size_t n = 0, said = 0;
+        ssize_t r = 1;
+
+        for (int i = 0; i < s->count; i++) {
+            close(s->fds[i]);
+        }
+        while (n < sizeof text && (r = read(fd, text + n, sizeof text - n)) > 0) {
+            n += (size_t)r;
+        }
+        while (said < n && (r = write(say, text + said, n - said)) > 0) {
+            said += (size_t)r;
+        }
+        _exit(said == n ? 0 : 1);
+    }
+    close(fd);
+    close(say);
+    return pid;
+}
+
 static void assert_exits_0(pid_t pid) {
     int status = -1;
 
@@ -241,16 +267,18 @@ static void waits_for_slow_peer(void **state) {
 static void sends_remainder_to_next_peer(void **state) {
     struct script s = {.count = 0};
     char *text = seq_text(), *rest = malloc(SEQ_BYTES + 1);
-    int first = peer(&s), second = peer(&s), report[2], hold[2], small = 4096;
+    int first = peer(&s), second = peer(&s), report[2], all[2], hold[2], small = 4096;
     size_t got = 0, n = 0;
     ssize_t r;
-    pid_t pid;
+    pid_t pid, other;
 
     (void)state;
     assert_non_null(rest);
     assert_int_equal(setsockopt(s.fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
     assert_int_equal(pipe2(report, O_CLOEXEC), 0);
     pid = reader(first, &s, SEQ_BYTES / 4, text, report[1]);
+    assert_int_equal(pipe2(all, O_CLOEXEC), 0);
+    other = collector(second, &s, all[1]);
     assert_int_equal(pipe2(hold, O_CLOEXEC), 0); /* after the fork: only we can let go */
     s.hold = hold[1];
     assert_int_equal(relay_with(&s, "seq " LINES "; read word; true", hold[0], -1), 0);
@@ -258,13 +286,14 @@ static void sends_remainder_to_next_peer(void **state) {
     assert_exits_0(pid);
     assert_int_equal(read(report[0], &got, sizeof got), sizeof got);
     assert_int_equal(got, SEQ_BYTES / 4);
-    while ((r = read(second, rest + n, SEQ_BYTES + 1 - n)) > 0) {
+    while ((r = read(all[0], rest + n, SEQ_BYTES + 1 - n)) > 0) {
         n += (size_t)r;
     }
+    assert_exits_0(other);
     assert_true(n > 0 && n <= SEQ_BYTES - SEQ_BYTES / 4);
     assert_memory_equal(rest, text + SEQ_BYTES - n, n);
     assert_int_equal(s.dials, 2);
-    close(second);
+    close(all[0]);
     close(report[0]);
     close(report[1]);
     free(rest);
