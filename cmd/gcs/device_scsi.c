@@ -252,8 +252,10 @@ int gcs_scsi_mount(const cJSON *settings, struct gcs_words *w) {
         .ensure = m.ensure,
         .read_only = m.read_only,
     };
-    gcs_propagation(uvm__json_get(UVM__JSON_GO, settings, "Options"), mount.propagation);
-    return gcs_mount(&mount, w);
+    return gcs_mount_options(uvm__json_get(UVM__JSON_GO, settings, "Options"), &mount.options, w) <
+                   0
+               ? -1
+               : gcs_mount(&mount, w);
 }
 
 int gcs_scsi_unmount(const cJSON *settings, struct gcs_words *w) {

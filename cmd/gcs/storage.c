@@ -7,6 +7,7 @@
  */
 #include "cmd/gcs/storage.h"
 
+#include "async/json.h"
 #include "cmd/gcs/modules.h"
 #include "cmd/gcs/mountinfo.h"
 #include "cmd/gcs/place.h"
@@ -127,29 +128,35 @@ static int choose_type(const struct gcs_mount *m, const char **ret, struct gcs_w
 
 /* Without it a read-only mount of a journal that is not clean would write. */
 static const char *no_recovery(const char *type) {
-    return strcmp(type, "ext4") == 0 ? "noload" : strcmp(type, "xfs") == 0 ? "norecovery" : NULL;
+    return strcmp(type, "ext4") == 0 ? "noload" : strcmp(type, "xfs") == 0 ? "norecovery" : "";
 }
 
 /* The folder is opened, so that what is mounted over is what was looked at. */
 static int mount_over(const struct gcs_mount *m, const struct gcs_place *at, const char *type,
                       struct gcs_words *w) {
     int folder = openat(at->folder, at->name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    char path[64];
+    char path[64], data[sizeof m->options.data + 32];
 
     if (folder < 0) {
         return gcs_fail(w, "mount %s: %s", m->target,
                         errno == ENOTDIR ? "no folder, or a symbolic link" : strerror(errno));
     }
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", folder);
-    int rc = mount(m->source, path, type, m->read_only ? MS_RDONLY : 0,
-                   m->read_only ? no_recovery(type) : NULL);
+    const char *own = m->read_only ? no_recovery(type) : "";
+    (void)snprintf(data, sizeof data, "%s%s%s", own, *own != '\0' && *m->options.data ? "," : "",
+                   m->options.data);
+    int rc = mount(m->source, path, type, m->options.flags | (m->read_only ? MS_RDONLY : 0), data);
     int err = errno;
     close(folder);
     if (rc < 0) {
-        return err == ENODEV ? gcs_fail(w, "mount %s: the guest's kernel has no file system \"%s\"",
-                                        m->target, type)
-                             : gcs_fail(w, "mount %s on %s as %s: %s", m->source, m->target, type,
-                                        strerror(err));
+        bool refused = err == EINVAL && *m->options.data != '\0';
+
+        return err == ENODEV
+                   ? gcs_fail(w, "mount %s: the guest's kernel has no file system \"%s\"",
+                              m->target, type)
+                   : gcs_fail(w, "mount %s on %s as %s: %s%s%s", m->source, m->target, type,
+                              strerror(err), refused ? "; perhaps for its options: " : "",
+                              refused ? m->options.data : "");
     }
     return 0;
 }
@@ -164,8 +171,8 @@ static int mount_device(const struct gcs_mount *m, const struct gcs_place *at, c
         return -1;
     }
     gcs_place_text(at, place);
-    for (size_t i = 0; m->propagation[i] != 0; i++) {
-        if (mount(NULL, place, NULL, m->propagation[i], NULL) < 0) {
+    for (size_t i = 0; m->options.propagation[i] != 0; i++) {
+        if (mount(NULL, place, NULL, m->options.propagation[i], NULL) < 0) {
             int err = errno;
 
             (void)umount2(place, UMOUNT_NOFOLLOW);
@@ -236,25 +243,67 @@ int gcs_unmount(const char *target, struct gcs_words *w) {
     return rc;
 }
 
-void gcs_propagation(const cJSON *options, unsigned long ret[8]) {
-    static const struct {
-        const char *word;
-        unsigned long flag;
-    } words[] = {
-        {"private", MS_PRIVATE},       {"rprivate", MS_PRIVATE | MS_REC},
-        {"shared", MS_SHARED},         {"rshared", MS_SHARED | MS_REC},
-        {"slave", MS_SLAVE},           {"rslave", MS_SLAVE | MS_REC},
-        {"unbindable", MS_UNBINDABLE}, {"runbindable", MS_UNBINDABLE | MS_REC},
-    };
-    const cJSON *option;
-    size_t count = 0;
+static const struct option_word {
+    const char *word;
+    unsigned long flag; /* 0: it says nothing here */
+    bool propagation;
+} option_words[] = {
+    {"defaults", 0, false},
+    {"ro", 0, false},
+    {"rw", 0, false},
+    {"nosuid", MS_NOSUID, false},
+    {"nodev", MS_NODEV, false},
+    {"noexec", MS_NOEXEC, false},
+    {"noatime", MS_NOATIME, false},
+    {"nodiratime", MS_NODIRATIME, false},
+    {"relatime", MS_RELATIME, false},
+    {"strictatime", MS_STRICTATIME, false},
+    {"sync", MS_SYNCHRONOUS, false},
+    {"dirsync", MS_DIRSYNC, false},
+    {"private", MS_PRIVATE, true},
+    {"rprivate", MS_PRIVATE | MS_REC, true},
+    {"shared", MS_SHARED, true},
+    {"rshared", MS_SHARED | MS_REC, true},
+    {"slave", MS_SLAVE, true},
+    {"rslave", MS_SLAVE | MS_REC, true},
+    {"unbindable", MS_UNBINDABLE, true},
+    {"runbindable", MS_UNBINDABLE | MS_REC, true},
+};
 
-    memset(ret, 0, 8 * sizeof ret[0]);
-    cJSON_ArrayForEach(option, options) {
-        for (size_t i = 0; i < sizeof words / sizeof words[0] && count < 7; i++) {
-            if (cJSON_IsString(option) && strcmp(option->valuestring, words[i].word) == 0) {
-                ret[count++] = words[i].flag;
-            }
+static const struct option_word *find_word(const char *text) {
+    for (size_t i = 0; i < sizeof option_words / sizeof option_words[0]; i++) {
+        if (strcmp(option_words[i].word, text) == 0) {
+            return &option_words[i];
         }
     }
+    return NULL;
+}
+
+int gcs_mount_options(const cJSON *words, struct gcs_mount_options *ret, struct gcs_words *w) {
+    const size_t room = sizeof ret->propagation / sizeof ret->propagation[0] - 1;
+    size_t bytes = 0, count = 0;
+    const cJSON *item;
+
+    memset(ret, 0, sizeof *ret);
+    cJSON_ArrayForEach(item, words) {
+        const char *text = uvm__json_string(item);
+        const struct option_word *known = text == NULL ? NULL : find_word(text);
+
+        if (text == NULL || (known != NULL && known->propagation && count == room)) {
+            return gcs_bad(w, "Options: %s", text == NULL ? "no list of words" : "too many");
+        }
+        if (known != NULL && known->propagation) {
+            ret->propagation[count++] = known->flag;
+        } else if (known != NULL) {
+            ret->flags |= known->flag;
+        } else {
+            int n = snprintf(ret->data + bytes, sizeof ret->data - bytes, "%s%s",
+                             bytes == 0 ? "" : ",", text);
+            if (n < 0 || (size_t)n >= sizeof ret->data - bytes) {
+                return gcs_bad(w, "Options: longer than %zu bytes", sizeof ret->data - 1);
+            }
+            bytes += (size_t)n;
+        }
+    }
+    return 0;
 }

@@ -6,13 +6,23 @@
 #pragma once
 #include "cmd/gcs/device.h"
 
+/* Mount options by what carries them out. */
+struct gcs_mount_options {
+    unsigned long flags;          /* MS_NOATIME, … */
+    unsigned long propagation[8]; /* MS_PRIVATE, …, each applied in order; 0 ends it */
+    char data[512];               /* the file system's own, with commas */
+};
+/* Words that only say what settings say otherwise ("ro", "rw", "defaults") mean nothing. What is known
+ * nowhere is the file system's to refuse. */
+int gcs_mount_options(const cJSON *words, struct gcs_mount_options *ret, struct gcs_words *w);
+
 struct gcs_mount {
     const char *source; /* /dev/sda1 */
     const char *target; /* made, mode 0700, with its parents; must not be a mount point yet */
     const char *type;   /* "": what is found on it */
     bool ensure;        /* format where something else is found than `type` */
     bool read_only;
-    unsigned long propagation[8]; /* MS_PRIVATE, …, each applied in order; 0 ends it */
+    struct gcs_mount_options options;
 };
 int gcs_mount(const struct gcs_mount *m, struct gcs_words *w);
 
@@ -24,7 +34,3 @@ int gcs_filesystem(const char *device, const char **ret, struct gcs_words *w);
 
 /* Where the device number is mounted; false: nowhere in this namespace. */
 bool gcs_mounted_device(unsigned major, unsigned minor, char *ret_where, size_t bytes);
-
-/* Words of propagation ("rprivate", "shared", …) out of mount options, to their flags; others are
- * ignored, as the reference does. */
-void gcs_propagation(const cJSON *options, unsigned long ret[8]);

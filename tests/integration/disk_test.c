@@ -44,6 +44,23 @@ static void test_each_format(void **state) {
     }
 }
 
+static void test_mount_options(void **state) {
+    char id[32];
+    (void)state;
+    make_ext4("options.img", 8);
+    attach(id, LIST(image("options.img"), "--mount", "/data", "--option", "noatime", "--option",
+                    "ro", "--option", "errors=continue", "--option", "shared"));
+    guest(
+        0, "/data rw,noatime shared\n",
+        "sed -n 's|^[0-9]* [0-9]* [0-9:]* / \\(/data\\) \\([^ ]*\\) \\(shared\\):.*|\\1 \\2 \\3|p' "
+        "/proc/self/mountinfo");
+    guest(0, "", "touch /data/x");
+    detach(id);
+    expect(1, "", "perhaps for its options: no-such-word",
+           LIST("attach", "demo", "scsi", image("options.img"), "--mount", "/data", "--option",
+                "no-such-word"));
+}
+
 static void test_read_only(void **state) {
     char id[32];
     (void)state;
@@ -365,7 +382,7 @@ int main(int argc, char **argv) {
         CASE(test_without_a_mount), CASE(test_two_mounts),        CASE(test_partition),
         CASE(test_block_device),    CASE(test_ensure_filesystem), CASE(test_joined),
         CASE(test_ten_rounds),      CASE(test_refused),           CASE(test_in_the_way),
-        CASE(test_events),
+        CASE(test_events),          CASE(test_mount_options),
     };
     if (argc != 7) {
         (void)fprintf(stderr, "usage: disk_test UVMCTL UVM-LAUNCH VMLINUX INITRD LIAR TOOLS\n");
