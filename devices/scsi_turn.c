@@ -106,7 +106,8 @@ static void on_added(uvm_op *op, const uvm_error *err, void *arg) {
     }
     bool unknown = err != NULL && (uvm_error_code(err) == UVM_E_UNDO || is_lost(err));
     disk->state = err == NULL ? UVM__SCSI_ATTACHED : unknown ? UVM__SCSI_UNKNOWN : UVM__SCSI_NEW;
-    if (err != NULL) {
+    /* CANCELED: nobody wanted it. Who has come since did not cancel anything: it is added once more. */
+    if (err != NULL && uvm_error_code(err) != UVM_E_CANCELED) {
         disk->blocked = is_lost(err);
         fail_all(disk, err, "the host did not attach it");
         if (unknown && !disk->blocked) {

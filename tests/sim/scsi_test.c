@@ -315,6 +315,33 @@ static void attach_while_it_leaves(void **unused) {
     }
 }
 
+/* The disk that is being taken back is wanted again, in another way: whoever comes then canceled nothing. */
+static void attach_while_another_is_taken_back(void **unused) {
+    (void)unused;
+    struct world w;
+    for (unsigned at = 0; at < 64; at++) {
+        struct world_call gone = {0}, in = {0};
+        disk_open(&w, "attach while another is taken back");
+        struct uvm_scsi_params p = disk_mount("/a", "/data"), q = disk_mount("/a", "/other");
+        EXPECT_EQ(&w, disk_attach(&w, &gone, &p), 0);
+        world_pass(&w, at / 8);
+        uvm_op_cancel(gone.op);
+        world_pass(&w, at % 8);
+        EXPECT_EQ(&w, disk_attach(&w, &in, &q), 0);
+        disk_wait(&w, &in, 1000, UVM_OK);
+        if (gone.done == 0) {
+            world_wait(&w, &gone, 1000);
+        }
+        EXPECT(&w, gone.code == UVM_E_CANCELED || (at >= 48 && gone.code == UVM_OK));
+        EXPECT_EQ(&w, uvm_attach_result(in.op).refs, 1);
+        disk_end(&gone);
+        disk_end(&in);
+        disk_expect_agreement(&w);
+        EXPECT_EQ(&w, uvm__sim_ledger(w.host).disks, 1);
+        disk_close(&w);
+    }
+}
+
 static void detach_while_it_comes(void **unused) {
     (void)unused;
     struct world w;
@@ -409,6 +436,7 @@ int main(void) {
         cmocka_unit_test(what_contradicts_is_refused),
         cmocka_unit_test(only_while_it_runs),
         cmocka_unit_test(attach_while_it_leaves),
+        cmocka_unit_test(attach_while_another_is_taken_back),
         cmocka_unit_test(detach_while_it_comes),
         cmocka_unit_test(a_detach_given_up),
         cmocka_unit_test(the_end_releases_everything),
