@@ -45,7 +45,7 @@ static void check_path(const cJSON *settings) {
 
 static void settings(const char *text, size_t bytes) {
     struct gcs_words w = {.status = 0};
-    unsigned long flags[8];
+    struct gcs_mount_options options;
     struct uvm__fail f;
     cJSON *tree = NULL;
     uint64_t number;
@@ -59,8 +59,11 @@ static void settings(const char *text, size_t bytes) {
     w.status = 0;
     check_words(gcs_setting_bool(tree, "ReadOnly", &yes, &w), &w);
     check_path(tree);
-    gcs_propagation(uvm__json_get(UVM__JSON_GO, tree, "Options"), flags);
-    UVM_ASSERT(flags[7] == 0);
+    w.status = 0;
+    int rc = gcs_mount_options(uvm__json_get(UVM__JSON_GO, tree, "Options"), &options, &w);
+    check_words(rc, &w);
+    UVM_ASSERT(rc < 0 || options.propagation[7] == 0);
+    UVM_ASSERT(memchr(options.data, '\0', sizeof options.data) != NULL);
     cJSON_Delete(tree);
 }
 
