@@ -192,7 +192,7 @@ void uvm__process_resume(struct uvm__process *p, enum uvm__stdio which) {
 
 int uvm__process_signal(struct uvm__process *p, int signo, bool group, uvm_scope *scope,
                         uvm_done_fn on_done, void *arg, uvm_op **ret_op) {
-    if (p->exited) {
+    if (p->gone) { /* where the wait failed, only the guest knows */
         return -UVM_E_NOTFOUND;
     }
     return uvm__bridge_signal(p->bridge, p->container_id, p->pid, signo, group, scope, on_done, arg,
@@ -201,7 +201,7 @@ int uvm__process_signal(struct uvm__process *p, int signo, bool group, uvm_scope
 
 int uvm__process_resize(struct uvm__process *p, uint16_t height, uint16_t width, uvm_scope *scope,
                         uvm_done_fn on_done, void *arg, uvm_op **ret_op) {
-    if (p->exited) {
+    if (p->gone) { /* where the wait failed, only the guest knows */
         return -UVM_E_NOTFOUND;
     }
     return uvm__bridge_resize(p->bridge, p->container_id, p->pid, height, width, scope, on_done,

@@ -265,7 +265,7 @@ ssize_t uvm__relay_write(struct uvm__relay *r, const void *data, size_t bytes) {
         return r->ended || r->eof ? -UVM_E_CLOSED : 0;
     }
     ssize_t n = uvm__stream_write(r->stream, data, bytes);
-    return n < 0 && n != -UVM_E_AGAIN ? -UVM_E_CLOSED : n;
+    return n < 0 && n != -UVM_E_AGAIN && n != -UVM_E_NOMEM ? -UVM_E_CLOSED : n;
 }
 
 void uvm__relay_close_input(struct uvm__relay *r) {

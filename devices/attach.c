@@ -227,7 +227,6 @@ static const struct uvm__saga saga = {.name = "device attach",
                                       .steps = steps,
                                       .steps_count = sizeof steps / sizeof steps[0],
                                       .commit_step = sizeof steps / sizeof steps[0] - 1,
-                                      .deadline_ms = UVM__ATTACH_MS,
                                       .state_bytes = sizeof(struct attach),
                                       .init = init,
                                       .deinit = deinit,
@@ -239,6 +238,9 @@ int uvm__device_attach(const struct uvm__attach_params *params, uvm_scope *scope
     int rc = uvm__op_start(params->devices->engine, scope, &saga, params, on_done, NULL, &op);
     if (rc < 0) {
         return rc;
+    }
+    if (params->deadline_ms > 0) {
+        uvm__scope_deadline(uvm__op_scope(op), params->deadline_ms);
     }
     struct attach *a = uvm__op_state(op);
     a->on_done = done;

@@ -73,6 +73,7 @@ struct uvm__attach_params {
     /* The host side is there; runs once at most, from the ready queue. May be NULL. */
     void (*on_host)(void *arg);
     void *arg;
+    uint64_t deadline_ms; /* from now; 0: the scope's only */
 };
 
 struct uvm__attach_result {

@@ -57,17 +57,30 @@ static void on_linger(struct uvm__deadline *d) {
     end_step(b, UVM_TAKE_PTR(b->failed));
 }
 
+/* What a child could not take back goes with the system, which our own undo ends: why it failed is all. */
+static uvm_error *without_undo(struct boot *b, uvm_error *take_err) {
+    uvm_error *why;
+    if (uvm_error_code(take_err) == UVM_E_UNDO &&
+        uvm__scope_reason(uvm__op_scope(b->base.op)) != UVM__GO) {
+        why = uvm__scope_error(uvm__op_scope(b->base.op));
+    } else {
+        const uvm_error *cause = take_err;
+        while (uvm_error_code(cause) == UVM_E_UNDO && uvm_error_cause(cause) != NULL) {
+            cause = uvm_error_cause(cause);
+        }
+        why = uvm_error_ref((uvm_error *)(uintptr_t)cause);
+    }
+    uvm_error_unref(take_err);
+    return why;
+}
+
 /* A lost connection may be the first sign of the VM's end: its reason is what people want to read. */
 static void fail_step(struct boot *b, uvm_error *take_err) {
     uvm_vm *vm = vm_of(b);
     enum uvm__reason reason = uvm__scope_reason(uvm__op_scope(b->base.op));
+    take_err = without_undo(b, take_err);
     bool sign =
         uvm_error_code(take_err) == UVM_E_CLOSED || uvm_error_code(take_err) == UVM_E_EXITED;
-    if (uvm_error_code(take_err) == UVM_E_UNDO && reason != UVM__GO) {
-        /* What nobody answered goes with the system, which our own undo ends: the reason is all. */
-        uvm_error_unref(take_err);
-        take_err = uvm__scope_error(uvm__op_scope(b->base.op));
-    }
     if (sign && reason > UVM__VM_EXITED) {
         uvm_error_unref(take_err); /* the caller's reason is the stronger one: no need to wait */
         end_step(b, uvm__error(vm->engine, UVM_E_CANCELED, 0, "interrupted"));
@@ -200,9 +213,14 @@ static void disks_run(uvm_op *op, void *state) {
 
 static void mounts_run(uvm_op *op, void *state) {
     struct boot *b = boot_of(state);
+    uvm_vm *vm = vm_of(b);
     (void)op;
+    if (b->disks.count > 0 && uvm__bridge_lost(vm->bridge)) {
+        fail_step(b, uvm__error(vm->engine, UVM_E_CLOSED, 0, "the agent hung up"));
+        return;
+    }
     b->waiting_disks = true;
-    uvm__devices_set_bridge(&vm_of(b)->devices, vm_of(b)->bridge);
+    uvm__devices_set_bridge(&vm->devices, vm->bridge);
     on_disks(b);
 }
 
@@ -279,6 +297,12 @@ static void on_lost(struct uvm__bridge *bridge, const uvm_error *err, void *arg)
     uvm_vm *vm = arg;
     UVM_ASSERT(bridge == vm->bridge);
     uvm__vm_exit_on_bridge_lost(vm, err);
+    struct boot *b = vm->boot == NULL ? NULL : UVM__CONTAINER_OF(vm->boot, struct boot, base);
+    if (b != NULL && b->waiting_disks) {
+        /* Disks wait for the VM's end, which is ours to bring about. */
+        b->waiting_disks = false;
+        fail_step(b, uvm_error_ref((uvm_error *)(uintptr_t)err));
+    }
 }
 
 static void negotiate_run(uvm_op *op, void *state) {

@@ -3,7 +3,7 @@
  *
  * The first are the host's from the start and stay as long as the VM lives. The others are ordinary attaches
  * that begin before the guest runs and end when it has mounted them; in between the boot goes on. They are
- * children of the boot: its cancel is theirs, and the first that fails fails the boot, which takes all.
+ * children of the boot: its cancel and its deadline are theirs, and the first that fails fails the boot, which takes all.
  */
 #include "async/cleanup.h"
 #include "hcs/doc.h"

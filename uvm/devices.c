@@ -4,6 +4,7 @@
  * Params are checked by the operation, so that what is wrong with them is told in words. A connection that
  * was lost is told as the VM's end, as for all that needs the guest.
  */
+#include "async/limits.h"
 #include "async/params.h"
 #include "uvm/vm_int.h"
 #include <stdio.h>
@@ -53,8 +54,10 @@ static void attach_run(uvm_op *op, void *state) {
                                       vm->options.name, x->why.msg));
         return;
     }
-    const struct uvm__attach_params p = {
-        .devices = &vm->devices, .kind = &uvm__scsi_kind, .params = x->disk};
+    const struct uvm__attach_params p = {.devices = &vm->devices,
+                                         .kind = &uvm__scsi_kind,
+                                         .params = x->disk,
+                                         .deadline_ms = UVM__ATTACH_MS};
     if (is_running(x)) {
         started(x, uvm__device_attach(&p, uvm__op_scope(op), on_done, x, &x->child));
     }
