@@ -92,6 +92,13 @@ bool uvm__sim_fault_met(const struct uvm__sim_host *h, enum uvm__sim_point point
     return h->faults[point].met;
 }
 
+void uvm__sim_tell_moment(struct uvm__sim_host *h, enum uvm__sim_point point,
+                          enum uvm__sim_moment moment) {
+    if (h->params.on_moment != NULL) {
+        h->params.on_moment(point, moment, h->params.arg);
+    }
+}
+
 enum uvm__sim_fault uvm__sim_next_fault(struct uvm__sim_host *h, enum uvm__sim_point point) {
     enum uvm__sim_fault fault = h->faults[point].fault;
     if (fault == UVM__SIM_NONE) {

@@ -117,6 +117,14 @@ bool uvm__sim_disk_excluded(const struct uvm__list *disks, const char *path, boo
     return false;
 }
 
+static bool is_add(const struct modify *m) {
+    return m->request.verb == UVM__MODIFY_ADD;
+}
+
+static enum uvm__sim_point point_of(const struct modify *m) {
+    return is_add(m) ? UVM__SIM_MODIFY_ADD : UVM__SIM_MODIFY_REMOVE;
+}
+
 /* ---- ends --------------------------------------------------------------------------------- */
 
 static void end(struct modify *m, uvm_error *take_err) {
@@ -126,6 +134,7 @@ static void end(struct modify *m, uvm_error *take_err) {
         uvm_error_unref(take_err);
         uvm__undo_done(m->op, NULL);
     } else {
+        uvm__sim_tell_moment(m->system->host, point_of(m), UVM__SIM_ANSWERED);
         uvm__step_done(m->op, take_err);
     }
 }
@@ -154,10 +163,6 @@ void uvm__sim_modifies_fail(struct uvm__sim_system *s) {
 }
 
 /* ---- acting ------------------------------------------------------------------------------- */
-
-static bool is_add(const struct modify *m) {
-    return m->request.verb == UVM__MODIFY_ADD;
-}
 
 /* What is refused before the host is asked for anything: a slot belongs to the change that is under way, also when
  * that was given up. One that a mute host will never end is the exception, so that a model can go on behind it. */
@@ -213,6 +218,7 @@ static void act(struct modify *m) {
         return;
     }
     m->acted = true;
+    uvm__sim_tell_moment(host, point_of(m), UVM__SIM_ACTED);
     if (is_add(m)) {
         uvm__step_armed(m->op);
         uvm__sim_disk_add(m->system, UVM_TAKE_PTR(m->disk));
@@ -281,8 +287,8 @@ static void run(uvm_op *op, void *state) {
         uvm__step_done(op, err);
         return;
     }
-    m->fault =
-        uvm__sim_next_fault(s->host, is_add(m) ? UVM__SIM_MODIFY_ADD : UVM__SIM_MODIFY_REMOVE);
+    m->fault = uvm__sim_next_fault(s->host, point_of(m));
+    uvm__sim_tell_moment(s->host, point_of(m), UVM__SIM_CALLED);
     begin(m);
 }
 

@@ -31,6 +31,7 @@ struct verb {
 static void verb_end(struct verb *v, uvm_error *take_err) {
     uvm__deadline_clear(v->host->base.engine, &v->timer);
     uvm__list_remove(&v->link);
+    uvm__sim_tell_moment(v->host, v->point, UVM__SIM_ANSWERED);
     uvm__step_done(v->op, take_err);
 }
 
@@ -148,6 +149,7 @@ static void on_time(struct uvm__deadline *d) {
         verb_end(v, verb_error(v, (enum uvm_error_code)(-rc), uvm_error_code_text(rc)));
         return;
     }
+    uvm__sim_tell_moment(v->host, v->point, UVM__SIM_ACTED);
     if (v->fault != UVM__SIM_MUTE_DONE) {
         uint64_t wait = v->fault == UVM__SIM_LATE ? 3u * UVM__UNDO_MS : v->host->params.answer_ms;
         uvm__deadline_set(e, &v->timer, uvm__now_ms(e) + wait);
@@ -215,6 +217,7 @@ static void verb_run(uvm_op *op, void *state) {
         return;
     }
     v->fault = uvm__sim_next_fault(v->host, v->point);
+    uvm__sim_tell_moment(v->host, v->point, UVM__SIM_CALLED);
     uvm__deadline_set(e, &v->timer, uvm__now_ms(e) + v->host->params.act_ms);
 }
 

@@ -39,6 +39,8 @@ enum uvm__sim_fault {
 #undef UVM__X
         UVM__SIM_FAULT_MAX
 };
+/* Of one call of a verb. */
+enum uvm__sim_moment { UVM__SIM_CALLED, UVM__SIM_ACTED, UVM__SIM_ANSWERED };
 const char *uvm__sim_point_name(enum uvm__sim_point point);
 const char *uvm__sim_fault_name(enum uvm__sim_fault fault);
 
@@ -52,6 +54,8 @@ struct uvm__sim_params {
     /* A disk has gone from under a guest that runs. May be NULL. */
     void (*on_disk_removed)(struct uvm__hcs_system *s, unsigned controller, uint64_t lun,
                             void *arg);
+    /* Each verb at each of its moments. May be NULL. */
+    void (*on_moment)(enum uvm__sim_point point, enum uvm__sim_moment moment, void *arg);
     void *arg;
 };
 

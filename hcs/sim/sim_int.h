@@ -91,6 +91,8 @@ void uvm__sim_system_free(struct uvm__sim_system *s);
 void uvm__sim_system_run(struct uvm__sim_system *s);
 void uvm__sim_system_end(struct uvm__sim_system *s, enum uvm__hcs_exit exit, const char *detail);
 enum uvm__sim_fault uvm__sim_next_fault(struct uvm__sim_host *h, enum uvm__sim_point point);
+void uvm__sim_tell_moment(struct uvm__sim_host *h, enum uvm__sim_point point,
+                          enum uvm__sim_moment moment);
 
 /* modify.c */
 int uvm__sim_modify(struct uvm__hcs_system *s, const struct uvm__hcs_modify_params *params,
