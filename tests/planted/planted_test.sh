@@ -11,18 +11,18 @@ failed=0
 
 # bug, suites that must find it
 table='
-drop_late_success scsi_fault_test
-skip_undo scsi_test scsi_fault_test system_test
-done_twice scsi_fault_test exec_fault_test system_test
-done_inline scsi_fault_test system_test
-cancel_stops_undo scsi_fault_test exec_fault_test system_test
-forget_quarantine scsi_fault_test system_test
+drop_late_success sweep_test
+skip_undo scsi_test sweep_test system_test
+done_twice sweep_test exec_fault_test system_test
+done_inline sweep_test system_test
+cancel_stops_undo sweep_test exec_fault_test system_test
+forget_quarantine sweep_test system_test
 leak_fd sock_test
 leak_stream exec_fault_test system_test
-join_failed scsi_fault_test
-first_cancels_all scsi_fault_test system_test
-slot_early scsi_fault_test system_test
-detach_uncounted scsi_test scsi_fault_test system_test
+join_failed sweep_test
+first_cancels_all sweep_test system_test
+slot_early sweep_test system_test
+detach_uncounted scsi_test sweep_test system_test
 '
 
 # say BUG SUITE WHAT
@@ -42,6 +42,7 @@ run() {
     set -- "$1" "$(suite "$2")"
     case $2 in
     */system_test) set -- "$@" --runs 6 --shrink 0 ;; # few seeds must do
+    */sweep_test) set -- "$@" attach detach exec ;;    # rows, likewise
     esac
     bug=$1
     shift

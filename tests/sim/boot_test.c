@@ -581,6 +581,7 @@ static void answers_to_negotiate(void **unused) {
         [WIRE_LATE] = {OK_BIT, 31000},
         [WIRE_TWICE] = {OK_BIT | BIT(CLOSED), 3000},
         [WIRE_REFUSE] = {BIT(PEER), 100},
+        [WIRE_DENY] = {BIT(PEER), 100},
         [WIRE_CUT_REQUEST] = {BIT(CLOSED), 3000},
         [WIRE_CUT_REPLY] = {BIT(CLOSED), 3000},
         [WIRE_CUT_HALF] = {BIT(CLOSED), 3000},

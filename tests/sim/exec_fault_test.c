@@ -100,8 +100,8 @@ static void answers(void **unused) {
         const struct message_row *row = &message_rows[m];
         uint32_t faults = 0, runs = 0;
         for (unsigned i = 0; i < WIRE_FAULT_MAX; i++) {
-            if (i == WIRE_BAD_VERSION || i == WIRE_BAD_OS) {
-                continue; /* of negotiation */
+            if (i == WIRE_DENY || i == WIRE_BAD_VERSION || i == WIRE_BAD_OS) {
+                continue; /* the sweep's, and of negotiation */
             }
             const struct outcome *o = &row->outcomes[class_of[i]];
             struct flow_trial t = {.kind = row->kind,

@@ -2,7 +2,7 @@
  * scsi_test.c — disks of a running VM: what is shared, what is refused, who hears what, what stays.
  *
  * Undisturbed flows, refusals, races, the VM's end. After each of them the engine's list, the host and the
- * guest agree. Faults at every moment: scsi_fault_test.c; known mistakes: scsi_mistake_test.c.
+ * guest agree. Faults at every moment: sweep_test.c; known mistakes: scsi_mistake_test.c.
  */
 #include "async/limits.h"
 #include "async/scope.h"

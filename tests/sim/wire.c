@@ -26,6 +26,7 @@ struct wire {
     struct queue from_host, to_server; /* a frame in progress, whole ones */
     struct queue from_server, to_host;
     struct queue late; /* held until the timer */
+    enum uvm__message late_msg;
     struct uvm__deadline timer;
     bool host_ended, shut;
 };
@@ -99,8 +100,19 @@ static void pump(struct wire *w) {
     }
 }
 
+static enum uvm__message message_of(uint32_t word) {
+    return uvm__message_of((word & 0x0fffffffu) | 0x10000000u);
+}
+
+static void tell(struct wire *w, enum uvm__message msg, enum wire_moment moment) {
+    if (w->plan->watch != NULL) {
+        w->plan->watch(msg, moment, w->plan->watch_arg);
+    }
+}
+
 static void on_late(struct uvm__deadline *d) {
     struct wire *w = UVM__CONTAINER_OF(d, struct wire, timer);
+    tell(w, w->late_msg, WIRE_ANSWERED);
     queue_add(&w->to_host, w->late.data, w->late.len);
     queue_drop(&w->late, w->late.len);
     pump(w);
@@ -127,8 +139,9 @@ static void put_replaced(struct wire *w, const uint8_t *frame, size_t bytes, con
     memcpy(hit, by, len);
 }
 
+static const char failed[] = "{\"Result\":-2147467259,\"ErrorMessage\":\"no such luck\"}";
+
 static void mistreat_reply(struct wire *w, const uint8_t *frame, size_t bytes) {
-    static const char failed[] = "{\"Result\":-2147467259,\"ErrorMessage\":\"no such luck\"}";
     static const char news[] =
         "{\"ContainerId\":\"nobody\",\"ActivityId\":\"00000000-0000-0000-0000-000000000000\","
         "\"Type\":\"UnexpectedExit\",\"Operation\":\"None\",\"Result\":0}";
@@ -139,6 +152,7 @@ static void mistreat_reply(struct wire *w, const uint8_t *frame, size_t bytes) {
     case WIRE_LOSE_REPLY:
         break;
     case WIRE_LATE:
+        w->late_msg = message_of(h.type);
         queue_add(&w->late, frame, bytes);
         uvm__deadline_set(w->inner.engine, &w->timer,
                           uvm__now_ms(w->inner.engine) + w->plan->late_ms);
@@ -194,9 +208,9 @@ static void mistreat_reply(struct wire *w, const uint8_t *frame, size_t bytes) {
 /* True: this is the frame that the plan means. */
 static bool meant(struct wire *w, uint32_t word, bool request) {
     struct wire_plan *p = w->plan;
-    bool of_requests = p->fault == WIRE_LOSE_REQUEST || p->fault == WIRE_CUT_REQUEST;
-    if (p->met || p->fault == WIRE_NONE || of_requests != request ||
-        uvm__message_of((word & 0x0fffffffu) | 0x10000000u) != p->msg) {
+    bool of_requests =
+        p->fault == WIRE_LOSE_REQUEST || p->fault == WIRE_CUT_REQUEST || p->fault == WIRE_DENY;
+    if (p->met || p->fault == WIRE_NONE || of_requests != request || message_of(word) != p->msg) {
         return false;
     }
     if (p->skip > 0) {
@@ -222,11 +236,13 @@ static void pass_replies(struct wire *w) {
     while ((bytes = whole_frame(&w->from_server)) > 0) {
         struct uvm__frame_header h;
         uvm__frame_header_read(w->from_server.data, &h);
+        tell(w, message_of(h.type), WIRE_ACTED);
         if (w->outer == NULL || w->shut) {
             /* nobody hears it any more */
         } else if (meant(w, h.type, false)) {
             mistreat_reply(w, w->from_server.data, bytes);
         } else {
+            tell(w, message_of(h.type), WIRE_ANSWERED);
             queue_add(&w->to_host, w->from_server.data, bytes);
         }
         queue_drop(&w->from_server, bytes);
@@ -241,10 +257,15 @@ static void pass_requests(struct wire *w) {
     while (w->outer != NULL && (bytes = whole_frame(&w->from_host)) > 0) {
         struct uvm__frame_header h;
         uvm__frame_header_read(w->from_host.data, &h);
+        tell(w, message_of(h.type), WIRE_SENT);
         if (!meant(w, h.type, true)) {
             queue_add(&w->to_server, w->from_host.data, bytes);
         } else if (w->plan->fault == WIRE_CUT_REQUEST) {
             lose(w);
+        } else if (w->plan->fault == WIRE_DENY) {
+            h.type = uvm__message_response_word(h.type);
+            put_frame(w, h, failed, sizeof failed - 1, 0);
+            pump(w);
         }
         queue_drop(&w->from_host, bytes);
     }

@@ -16,6 +16,7 @@
     X(LATE, "acts, answers late")                                                                  \
     X(TWICE, "answers twice")                                                                      \
     X(REFUSE, "acts, answers that it failed")                                                      \
+    X(DENY, "does not act, answers that it failed")                                                \
     X(CUT_REQUEST, "connection lost before it acts")                                               \
     X(CUT_REPLY, "connection lost after it acted")                                                 \
     X(CUT_HALF, "connection lost in the midst of its answer")                                      \
@@ -36,12 +37,18 @@ enum wire_fault {
 };
 const char *wire_fault_text(enum wire_fault fault);
 
+enum wire_moment { WIRE_SENT, WIRE_ACTED, WIRE_ANSWERED };
+
 struct wire_plan {
     enum uvm__message msg;
     enum wire_fault fault;
     uint32_t skip;    /* so many of these messages pass first */
     uint32_t late_ms; /* of LATE */
     bool met;         /* set by the wire */
+    /* Told of each request that comes, and of each answer when it is made and when it leaves. May be
+     * NULL. */
+    void (*watch)(enum uvm__message msg, enum wire_moment moment, void *arg);
+    void *watch_arg;
 };
 
 /* Takes `take_outer`; what comes back is for uvm__server_attach(). The plan outlives it. */

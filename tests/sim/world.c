@@ -7,6 +7,7 @@
  */
 #include "tests/sim/world.h"
 #include "async/check.h"
+#include <cjson/cJSON.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,7 +57,7 @@ _Noreturn void world_fail(struct world *w, const char *file, int line, const cha
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
-bool world_alloc_fails(struct world *w) {
+static bool alloc_fails(struct world *w) {
     w->allocs++;
     return w->fail_at > 0 && (w->fail_for_good ? w->allocs >= w->fail_at : w->allocs == w->fail_at);
 }
@@ -73,7 +74,7 @@ static void count(struct world *w, void *p) {
 
 static void *world_malloc(size_t bytes, void *arg) {
     struct world *w = arg;
-    void *p = world_alloc_fails(w) ? NULL : malloc(bytes);
+    void *p = alloc_fails(w) ? NULL : malloc(bytes);
     count(w, p);
     return p;
 }
@@ -88,7 +89,7 @@ static void world_free(void *p, void *arg) {
 
 static void *world_realloc(void *p, size_t bytes, void *arg) {
     struct world *w = arg;
-    if (world_alloc_fails(w)) {
+    if (alloc_fails(w)) {
         return NULL;
     }
     /* Always elsewhere, so that a stale pointer is found. */
@@ -100,6 +101,29 @@ static void *world_realloc(void *p, size_t bytes, void *arg) {
         world_free(p, w);
     }
     return q;
+}
+
+/* Trees of JSON come from the process's memory, which fails with the engine's. */
+static struct world *world_of_trees;
+
+static void *tree_malloc(size_t bytes) {
+    return alloc_fails(world_of_trees) ? NULL : malloc(bytes);
+}
+
+void world_memory_fails(struct world *w, uint32_t n, bool for_good) {
+    cJSON_Hooks hooks = {.malloc_fn = tree_malloc, .free_fn = free};
+    w->allocs = 0;
+    w->fail_at = n;
+    w->fail_for_good = for_good;
+    world_of_trees = w;
+    cJSON_InitHooks(&hooks);
+}
+
+bool world_memory_is_back(struct world *w) {
+    bool reached = w->allocs >= w->fail_at;
+    w->fail_at = 0;
+    cJSON_InitHooks(NULL);
+    return reached;
 }
 
 /* ---- points and log ----------------------------------------------------------------------- */
@@ -134,6 +158,22 @@ static void on_log(const struct uvm_log_record *r, void *arg) {
     }
     if (r->kind != UVM_LOG_TEXT) {
         pass_point(w, WORLD_ANYWHERE);
+    }
+}
+
+/* ---- peers ------------------------------------------------------------------------------- */
+
+static void on_host_moment(enum uvm__sim_point point, enum uvm__sim_moment moment, void *arg) {
+    struct world *w = arg;
+    if (w->watch != NULL) {
+        w->watch(w, false, point, (enum world_moment)moment);
+    }
+}
+
+static void on_wire_moment(enum uvm__message msg, enum wire_moment moment, void *arg) {
+    struct world *w = arg;
+    if (w->watch != NULL) {
+        w->watch(w, true, msg, (enum world_moment)moment);
     }
 }
 
@@ -185,6 +225,8 @@ void world_script(struct world *w, const struct guest_script *script) {
     w->script.wired = w->wired;
     w->script.plain_agent = w->plain_agent;
     w->script.step_ms = w->step_ms;
+    w->script.wire.watch = on_wire_moment;
+    w->script.wire.watch_arg = w;
     w->seen.ended_as_told = false;
 }
 
@@ -397,6 +439,7 @@ void world_open_at(struct world *w, const struct world_pace *pace) {
                                         .on_start = on_start,
                                         .on_stop = on_stop,
                                         .on_disk_removed = on_disk_removed,
+                                        .on_moment = on_host_moment,
                                         .arg = w};
     assert_int_equal(uvm__sim_host_new(w->e, &sim, &w->host), 0);
     w->service = uvm__sim_service(w->host);

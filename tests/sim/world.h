@@ -32,6 +32,9 @@ struct world_pace {
 #define WORLD_PACES 4u
 extern const struct world_pace world_paces[WORLD_PACES];
 
+/* Of one request to a peer: it has arrived there, has been acted on, its answer leaves. */
+enum world_moment { WORLD_SENT, WORLD_ACTED, WORLD_ANSWERED };
+
 /* One watched operation. */
 struct world_call {
     struct world *w;
@@ -54,7 +57,7 @@ struct world_inject {
 };
 
 struct world {
-    char label[200]; /* of this run, for failures */
+    char label[400]; /* of this run, for failures */
     uvm_engine *e;
     struct uvm__sim_host *host;
     uvm_service *service;
@@ -80,6 +83,10 @@ struct world {
     struct world_call *call; /* likewise */
     uvm_scope *scope;        /* likewise */
     void *subject;           /* likewise: the test's own */
+
+    /* Told of the requests to the host (enum uvm__sim_point) and, over a wire, to the guest (enum
+     * uvm__message). May be NULL. */
+    void (*watch)(struct world *w, bool guest, unsigned what, enum world_moment moment);
 
     uint64_t live, live_bytes, live_bytes_peak; /* of the engine's memory */
     uint32_t allocs, fail_at;                   /* the nth allocation fails; 0: none */
@@ -148,5 +155,7 @@ void world_expect_empty(struct world *w);
 void world_expect_error(struct world *w, const struct world_call *c, const char *name);
 /* NULL: nothing runs there. */
 struct guest *world_guest(struct world *w, const struct uvm__hcs_system *s);
-/* Counts an allocation; true: it fails. For memory that is not the engine's. */
-bool world_alloc_fails(struct world *w);
+/* From now on the nth allocation of the engine, or of a JSON tree, fails: once, or it and all after it. */
+void world_memory_fails(struct world *w, uint32_t n, bool for_good);
+/* Returns whether the nth allocation was reached. */
+bool world_memory_is_back(struct world *w);
