@@ -142,12 +142,18 @@ static void expect_same(struct sweep *s, struct sweep_ledger want) {
     }
 }
 
+/* A call that the host never answers stays one, whatever became of what it was about; so does a process whose
+ * end nobody tells. */
+static bool mute(const struct sweep *s) {
+    const struct sweep_trial *t = s->t;
+    return t->host == UVM__SIM_MUTE_IDLE || t->host == UVM__SIM_MUTE_DONE ||
+           (t->wire.fault != WIRE_NONE && t->wire.msg == UVM__MSG_WAIT_FOR_PROCESS);
+}
+
 /* Attachments and operations of which something is left. */
 static size_t quarantined(struct sweep *s) {
     struct disk_row rows[ROWS];
-    /* A call that the host never answers stays one, whatever became of what it was about. */
-    bool mute = s->t->host == UVM__SIM_MUTE_IDLE || s->t->host == UVM__SIM_MUTE_DONE;
-    size_t n = mute ? 0 : uvm__scope_quarantined(uvm_vm_scope(s->w.vm)->undo_root);
+    size_t n = mute(s) ? 0 : uvm__scope_quarantined(uvm_vm_scope(s->w.vm)->undo_root);
     uint32_t count = s->w.fail_at > 0 ? 0 : disk_rows(&s->w, rows, ROWS);
     for (uint32_t i = 0; i < count; i++) {
         n += rows[i].quarantined;
@@ -232,7 +238,8 @@ static void on_call(struct world_call *c) {
     struct sweep *s = UVM__CONTAINER_OF(c, struct sweep, call);
     memcpy(s->t->points, s->w.points, sizeof s->t->points);
     s->named = c->code == UVM_E_UNDO && s->w.vm != NULL &&
-               (s->w.fail_at > 0 || quarantined(s) > 0) && uvm_error_detail(c->err)[0] != 0;
+               (s->w.fail_at > 0 || quarantined(s) > 0 || mute(s)) &&
+               uvm_error_detail(c->err)[0] != 0;
     if (s->t->row->finish != NULL) {
         s->t->row->finish(s, c);
     }
@@ -331,9 +338,7 @@ static void calm(struct sweep *s) {
     if (t->host != UVM__SIM_NONE) {
         uvm__sim_set_fault(w->host, t->host_point, 0, UVM__SIM_NONE);
     }
-    if (w->script.wire.fault != WIRE_LATE) { /* whose answer is still to come */
-        world_script(w, NULL);
-    }
+    world_script(w, NULL); /* an answer that is held back comes all the same */
 }
 
 /* ---- judging ------------------------------------------------------------------------------ */
