@@ -317,7 +317,7 @@ static void close_under_way(struct conform *c) {
 
 /* ---- their texts -------------------------------------------------------------------------- */
 
-#include "tests/conformance/service_texts.h"
+#include "tests/conformance/service_texts.inc"
 
 static void make_file(const char *name) {
     char path[PATH_MAX + 16];

@@ -90,8 +90,8 @@ static void test_picture(void **state) {
         ">0 ms</text>",
         ">6</text>",
         ">UVM a</text>",
-        "<text x=\"47\" y=\"148\">host</text><rect class=\"s\" x=\"308.7\" y=\"139\" width=\"280.0\" "
-        "height=\"11\"/><text class=\"d\" x=\"592.7\" y=\"148\">3.00 ms</text>",
+        ("<text x=\"47\" y=\"148\">host</text><rect class=\"s\" x=\"308.7\" y=\"139\" "
+         "width=\"280.0\" height=\"11\"/><text class=\"d\" x=\"592.7\" y=\"148\">3.00 ms</text>"),
         ">mount</text><rect class=\"f\" ",
         ">0.80 ms PEER</text>",
         "</svg>\n",
