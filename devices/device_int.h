@@ -90,6 +90,17 @@ void uvm__device_stick(struct uvm__device *dev, uvm_error *take_err); /* the lat
 bool uvm__device_quarantined(const struct uvm__device *dev);
 struct uvm__device *uvm__device_find(const struct uvm__devices *d, const char *id);
 
+/* explain.c: the connection or the VM is gone. */
+bool uvm__device_lost(const uvm_error *err);
+/* Says which device it was; a lost connection is told as CLOSED, whoever noticed it first. */
+uvm_error *uvm__device_explain(const struct uvm__device *dev, const uvm_error *err,
+                               const char *what);
+/* A request to the guest without its settings; NULL: no memory. */
+cJSON *uvm__guest_request(const char *resource_type, bool add);
+/* The text of a request with its settings; both are taken, and may be NULL for lack of memory. */
+int uvm__guest_request_text(uvm_engine *e, cJSON *take_root, cJSON *take_settings, bool ok,
+                            char **ret);
+
 void uvm__device_wait_init(struct uvm__device_wait *w, void (*fn)(struct uvm__ready *r));
 void uvm__device_wait(struct uvm__device_wait *w, struct uvm__list *list);
 void uvm__device_unwait(struct uvm__devices *d, struct uvm__device_wait *w); /* idempotent */

@@ -13,6 +13,7 @@
 #include "async/saga.h"
 #include "bridge/client.h"
 #include "devices/scsi.h"
+#include "devices/vpmem.h"
 #include "hcs/compute_service.h"
 
 #define UVM__DEVICE_ID_BYTES 32u /* with its end */
@@ -46,6 +47,7 @@ struct uvm__devices {
     void (*on_news)(struct uvm__devices *d, enum uvm__device_news news,
                     const struct uvm__attach_result *about);
     struct uvm__scsi scsi;
+    struct uvm__vpmem vpmem;
 };
 
 /* `name` and `scope` outlive it. */
@@ -64,12 +66,12 @@ cJSON *uvm__devices_json(const struct uvm__devices *d);
 /* ---- attach ------------------------------------------------------------------------------- */
 
 struct uvm__device_kind;
-extern const struct uvm__device_kind uvm__scsi_kind;
+extern const struct uvm__device_kind uvm__scsi_kind, uvm__vpmem_kind;
 
 struct uvm__attach_params {
     struct uvm__devices *devices;
     const struct uvm__device_kind *kind;
-    const void *params; /* the kind's: of SCSI struct uvm__scsi_params; copied */
+    const void *params; /* the kind's: of both struct uvm__scsi_params; copied */
     /* The host side is there; runs once at most, from the ready queue. May be NULL. */
     void (*on_host)(void *arg);
     void *arg;
@@ -78,7 +80,9 @@ struct uvm__attach_params {
 
 struct uvm__attach_result {
     const char *id, *kind, *guest_path; /* live as long as the op, or the call of on_news */
-    uint32_t controller, lun;
+    uint32_t controller, lun;           /* of SCSI */
+    uint32_t device;                    /* of VPMem, and where in it */
+    uint64_t offset, bytes;
     bool shared;
     uint32_t refs;
 };

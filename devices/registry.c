@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-const struct uvm__device_kind *const uvm__device_kinds[] = {&uvm__scsi_kind};
+const struct uvm__device_kind *const uvm__device_kinds[] = {&uvm__scsi_kind, &uvm__vpmem_kind};
 const size_t uvm__device_kinds_count = sizeof uvm__device_kinds / sizeof uvm__device_kinds[0];
 
 static struct uvm__device *device_of(struct uvm__list *link) {
@@ -182,7 +182,7 @@ void uvm__devices_init(struct uvm__devices *d, uvm_engine *e, const char *name, 
 void uvm__devices_deinit(struct uvm__devices *d) {
     if (d->engine != NULL) {
         UVM_ASSERT(uvm__list_empty(&d->list) && uvm__list_empty(&d->reserving));
-        UVM_ASSERT(uvm__list_empty(&d->scsi.disks));
+        UVM_ASSERT(uvm__list_empty(&d->scsi.disks) && d->vpmem.devices == NULL);
     }
 }
 
@@ -215,6 +215,7 @@ void uvm__devices_end(struct uvm__devices *d) {
         dev->kind->end(dev);
         uvm__device_drop(dev);
     }
+    uvm__vpmem_close(d);
     wake(d, &d->reserving);
 }
 

@@ -38,6 +38,7 @@ struct uvm__scsi_params {
     const char *const *options;
     const char *filesystem;
     bool ensure_filesystem, block_dev, encrypted;
+    bool whole_device, or_scsi; /* of VPMem only (vpmem.h) */
 };
 
 /* What can be said about params without a VM; `f` says what is wrong: -UVM_E_INVAL, -UVM_E_LIMIT. */

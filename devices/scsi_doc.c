@@ -51,35 +51,13 @@ static bool put_text(cJSON *o, const char *key, const char *value) {
     return value == NULL || value[0] == 0 || cJSON_AddStringToObject(o, key, value) != NULL;
 }
 
-/* The text of `root` with its Settings; takes both, which may be NULL for lack of memory. */
-static int finish(uvm_engine *e, cJSON *root, cJSON *settings, bool ok, char **ret) {
-    ok = ok && cJSON_AddItemToObject(root, "Settings", settings);
-    if (!ok) {
-        cJSON_Delete(settings);
-    }
-    *ret = ok ? uvm__json_print(e, root, NULL) : NULL;
-    cJSON_Delete(root);
-    return *ret == NULL ? -UVM_E_NOMEM : 0;
-}
-
-static cJSON *guest_request(const char *resource_type, bool add) {
-    cJSON *root = cJSON_CreateObject();
-    if (root == NULL ||
-        cJSON_AddStringToObject(root, "RequestType", add ? "Add" : "Remove") == NULL ||
-        cJSON_AddStringToObject(root, "ResourceType", resource_type) == NULL) {
-        cJSON_Delete(root);
-        return NULL;
-    }
-    return root;
-}
-
 static int eject_request(struct uvm__scsi_disk *disk, char **ret) {
-    cJSON *root = guest_request("SCSIDevice", false);
+    cJSON *root = uvm__guest_request("SCSIDevice", false);
     cJSON *settings = cJSON_CreateObject();
     bool ok = root != NULL && settings != NULL &&
               put_number(settings, "Controller", disk->controller) &&
               put_number(settings, "Lun", disk->lun);
-    return finish(disk->devices->engine, root, settings, ok, ret);
+    return uvm__guest_request_text(disk->devices->engine, root, settings, ok, ret);
 }
 
 static bool put_options(cJSON *settings, const char *const *options) {
@@ -100,7 +78,7 @@ static bool put_options(cJSON *settings, const char *const *options) {
 static int mount_request(struct uvm__scsi_mount *m, bool add, char **ret) {
     const struct uvm__scsi_params *w = m->want;
     const struct uvm__scsi_disk *disk = m->disk;
-    cJSON *root = guest_request("MappedVirtualDisk", add);
+    cJSON *root = uvm__guest_request("MappedVirtualDisk", add);
     cJSON *s = cJSON_CreateObject();
     bool ok = root != NULL && s != NULL && put_text(s, "MountPath", m->guest_path) &&
               put_number(s, "Lun", disk->lun) && put_number(s, "Controller", disk->controller) &&
@@ -109,7 +87,7 @@ static int mount_request(struct uvm__scsi_mount *m, bool add, char **ret) {
               put_flag(s, "BlockDev", w->block_dev) &&
               put_flag(s, "EnsureFilesystem", w->ensure_filesystem) &&
               put_text(s, "Filesystem", w->filesystem);
-    return finish(disk->devices->engine, root, s, ok, ret);
+    return uvm__guest_request_text(disk->devices->engine, root, s, ok, ret);
 }
 
 int uvm__scsi_disk_requests(struct uvm__scsi_disk *disk) {

@@ -76,8 +76,6 @@ int uvm__scsi_mount_requests(struct uvm__scsi_mount *m);
 void uvm__scsi_resource(const struct uvm__scsi_disk *disk, char ret[UVM__MODIFY_PATH_BYTES]);
 
 /* scsi_turn.c */
-/* `err` in words that say which device it was, and what did not happen. */
-uvm_error *uvm__scsi_explain(const struct uvm__device *dev, const uvm_error *err, const char *what);
 void uvm__scsi_turn(struct uvm__device *dev);
 bool uvm__scsi_withdraw(struct uvm__device *dev);
 void uvm__scsi_again(struct uvm__device *dev);

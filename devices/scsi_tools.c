@@ -20,7 +20,7 @@ static bool waits(const struct uvm__scsi_mount *m) {
 }
 
 static void fail(struct uvm__scsi_mount *m, const uvm_error *err) {
-    uvm__device_fail(&m->base, uvm__scsi_explain(&m->base, err, "the tools disk did not come"));
+    uvm__device_fail(&m->base, uvm__device_explain(&m->base, err, "the tools disk did not come"));
 }
 
 /* The next turn of all that wait; with an error it is their last. */

@@ -30,23 +30,6 @@ static void touch_all(struct uvm__scsi_disk *disk) {
     }
 }
 
-static bool is_lost(const uvm_error *err) {
-    return uvm_error_code(err) == UVM_E_CLOSED || uvm_error_code(err) == UVM_E_EXITED;
-}
-
-/* Says which device it was; a lost connection is told as CLOSED, whoever noticed it first. */
-uvm_error *uvm__scsi_explain(const struct uvm__device *dev, const uvm_error *err,
-                             const char *what) {
-    char text[UVM__DEVICE_TEXT_BYTES];
-    dev->kind->text(dev, text, sizeof text);
-    enum uvm_error_code code = is_lost(err) ? UVM_E_CLOSED : uvm_error_code(err);
-    uvm_error *said = uvm__error(dev->devices->engine, code, uvm_error_sys(err), "%s: %s: %s: %s",
-                                 dev->devices->name, text, what, uvm_error_message(err));
-    const char *detail = uvm_error_detail(err);
-    said = uvm__error_detail(said, detail, strlen(detail));
-    return uvm__error_cause(said, uvm_error_ref((uvm_error *)err));
-}
-
 /* ---- ways to end -------------------------------------------------------------------------- */
 
 static void again_later(struct uvm__devices *d, struct uvm__deadline *timer) {
@@ -57,7 +40,7 @@ static void fail_all(struct uvm__scsi_disk *disk, const uvm_error *err, const ch
     struct uvm__list *it;
     UVM__LIST_FOREACH(it, &disk->mounts) {
         struct uvm__device *dev = &mount_of(it)->base;
-        uvm__device_fail(dev, uvm__scsi_explain(dev, err, what));
+        uvm__device_fail(dev, uvm__device_explain(dev, err, what));
     }
 }
 
@@ -65,7 +48,7 @@ static void stick_all(struct uvm__scsi_disk *disk, const uvm_error *err, const c
     struct uvm__list *it;
     UVM__LIST_FOREACH(it, &disk->mounts) {
         struct uvm__device *dev = &mount_of(it)->base;
-        uvm__device_stick(dev, uvm__scsi_explain(dev, err, what));
+        uvm__device_stick(dev, uvm__device_explain(dev, err, what));
     }
 }
 
@@ -104,11 +87,11 @@ static void on_added(uvm_op *op, const uvm_error *err, void *arg) {
     if (!end_disk_call(disk)) {
         return;
     }
-    bool unknown = err != NULL && (uvm_error_code(err) == UVM_E_UNDO || is_lost(err));
+    bool unknown = err != NULL && (uvm_error_code(err) == UVM_E_UNDO || uvm__device_lost(err));
     disk->state = err == NULL ? UVM__SCSI_ATTACHED : unknown ? UVM__SCSI_UNKNOWN : UVM__SCSI_NEW;
     /* CANCELED: nobody wanted it. Who has come since did not cancel anything: it is added once more. */
     if (err != NULL && uvm_error_code(err) != UVM_E_CANCELED) {
-        disk->blocked = is_lost(err);
+        disk->blocked = uvm__device_lost(err);
         fail_all(disk, err, "the host did not attach it");
         if (unknown && !disk->blocked) {
             stick_all(disk, err, "the host did not say whether it is attached");
@@ -148,7 +131,7 @@ static void on_removed(uvm_op *op, const uvm_error *err, void *arg) {
     disk->state = code == UVM_E_UNDO ? UVM__SCSI_UNKNOWN : UVM__SCSI_EJECTED;
     if (code == UVM_E_NOMEM) {
         again_later(disk->devices, &disk->timer);
-    } else if (is_lost(err)) {
+    } else if (uvm__device_lost(err)) {
         disk->blocked = true;
     } else {
         stick_all(disk, err, "the host did not let go of it");
@@ -188,7 +171,7 @@ static void on_ejected(uvm_op *op, const uvm_error *err, void *arg) {
     disk->state = err == NULL ? UVM__SCSI_EJECTED : UVM__SCSI_ATTACHED;
     if (err != NULL && uvm_error_code(err) == UVM_E_NOMEM) {
         again_later(disk->devices, &disk->timer);
-    } else if (err != NULL && is_lost(err)) {
+    } else if (err != NULL && uvm__device_lost(err)) {
         disk->blocked = true;
     } else if (err != NULL) {
         stick_all(disk, err, "the guest did not let go of it");
@@ -237,18 +220,18 @@ static void on_mounted(uvm_op *op, const uvm_error *err, void *arg) {
     if (!end_mount_call(m)) {
         return;
     }
-    bool mounted = m->mounts && (err == NULL || is_lost(err));
+    bool mounted = m->mounts && (err == NULL || uvm__device_lost(err));
     m->state = mounted ? UVM__SCSI_MOUNTED : UVM__SCSI_UNMOUNTED;
-    m->blocked = err != NULL && is_lost(err);
+    m->blocked = err != NULL && uvm__device_lost(err);
     if (err == NULL) {
         uvm__device_set_phase(&m->base, UVM__DEVICE_READY);
     } else {
         bool bare = m->want->ensure_filesystem && m->base.devices->scsi.tools_path == NULL;
         uvm__device_fail(
-            &m->base, uvm__scsi_explain(&m->base, err,
-                                        bare ? "the guest did not mount it, and has no tools disk"
-                                        : m->mounts ? "the guest did not mount it"
-                                                    : "the guest does not see it"));
+            &m->base, uvm__device_explain(&m->base, err,
+                                          bare ? "the guest did not mount it, and has no tools disk"
+                                          : m->mounts ? "the guest did not mount it"
+                                                      : "the guest does not see it"));
     }
     uvm__device_touch(&m->base);
 }
@@ -259,7 +242,7 @@ static void mount(struct uvm__scsi_mount *m) {
     if (rc < 0) {
         uvm_error *err = uvm__fail_error(m->base.devices->engine, rc, NULL);
         m->state = UVM__SCSI_UNMOUNTED;
-        uvm__device_fail(&m->base, uvm__scsi_explain(&m->base, err, "the guest was not asked"));
+        uvm__device_fail(&m->base, uvm__device_explain(&m->base, err, "the guest was not asked"));
         uvm_error_unref(err);
         uvm__device_touch(&m->base);
     }
@@ -268,7 +251,7 @@ static void mount(struct uvm__scsi_mount *m) {
 static void unmount_fails(struct uvm__scsi_mount *m, const uvm_error *err) {
     struct uvm__device *dev = &m->base;
     m->state = UVM__SCSI_MOUNTED;
-    if (is_lost(err)) {
+    if (uvm__device_lost(err)) {
         m->blocked = true;
         return;
     }
@@ -278,7 +261,7 @@ static void unmount_fails(struct uvm__scsi_mount *m, const uvm_error *err) {
         again_later(dev->devices, &m->timer);
         return;
     }
-    uvm__device_stick(dev, uvm__scsi_explain(dev, err, "the guest did not unmount it"));
+    uvm__device_stick(dev, uvm__device_explain(dev, err, "the guest did not unmount it"));
 }
 
 static void on_unmounted(uvm_op *op, const uvm_error *err, void *arg) {

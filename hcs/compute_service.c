@@ -62,6 +62,16 @@ int uvm__hcs_modify(struct uvm__hcs_system *s, const struct uvm__hcs_modify_para
     return ops->modify(s, params, scope, on_done, arg, ret_op);
 }
 
+int uvm__hcs_image_bytes(struct uvm__hcs_system *s, const char *path, uint64_t *ret,
+                         struct uvm__fail *f) {
+    UVM_ASSERT(path != NULL);
+    const struct uvm__hcs_ops *ops = ops_of(s);
+    if (ops->image_bytes == NULL) {
+        return uvm__fail(f, UVM_E_UNSUPPORTED, 0, "%s: images cannot be looked at", ops->name);
+    }
+    return ops->image_bytes(s, path, ret, f);
+}
+
 const char *uvm__hcs_properties(struct uvm__hcs_system *s) {
     return ops_of(s)->properties(s);
 }

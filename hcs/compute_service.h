@@ -89,6 +89,9 @@ struct uvm__hcs_ops {
     /* NULL: the service cannot change a running system. See uvm__hcs_modify(). */
     int (*modify)(struct uvm__hcs_system *s, const struct uvm__hcs_modify_params *params,
                   uvm_scope *scope, uvm_done_fn on_done, void *arg, uvm_op **ret_op);
+    /* The bytes that a guest would see of an image, synchronously. NULL: no image can be looked at. */
+    int (*image_bytes)(struct uvm__hcs_system *s, const char *path, uint64_t *ret,
+                       struct uvm__fail *f);
     /* What the host has for VMs now: quick and synchronous. NULL: without end. */
     void (*capacity)(struct uvm__hcs *h, struct uvm__hcs_capacity *ret);
     /* Properties as JSON text (fields: hcsshim's schema1.go), valid until the system is closed or
@@ -109,6 +112,11 @@ struct uvm__hcs {
 struct uvm__hcs_system {
     struct uvm__hcs *service;
     struct uvm__hvsock *hvsock; /* serving from create's success on */
+    /* Devices of virtual PMem that images can be mapped into, each of so many bytes. */
+    struct {
+        uint32_t devices;
+        uint64_t bytes;
+    } vpmem;
 };
 
 /* The last bytes of the guest's console are an error's best detail: implementations attach them. */
@@ -140,6 +148,10 @@ int uvm__hcs_resume(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_
  * -UVM_E_STATE before create's success, -UVM_E_EXITED. What the request gets wrong is the op's error. */
 int uvm__hcs_modify(struct uvm__hcs_system *s, const struct uvm__hcs_modify_params *params,
                     uvm_scope *scope, uvm_done_fn on_done, void *arg, uvm_op **ret_op);
+/* How large the image at an absolute path is for a guest: a few small reads, no wait. What is wrong with
+ * it `f` says: as an Add would. */
+int uvm__hcs_image_bytes(struct uvm__hcs_system *s, const char *path, uint64_t *ret,
+                         struct uvm__fail *f);
 /* NULL: no memory. */
 const char *uvm__hcs_properties(struct uvm__hcs_system *s);
 void uvm__hcs_close(struct uvm__hcs_system *s, void (*on_closed)(void *arg), void *arg);

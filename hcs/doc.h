@@ -21,6 +21,7 @@
 #define UVM__DOC_SCSI_CONTROLLERS_MAX 4u
 #define UVM__DOC_SCSI_LUNS_MAX 64u
 #define UVM__DOC_VPMEM_DEVICES_MAX 128u
+#define UVM__DOC_VPMEM_PAGE_BYTES 4096u /* devices and mappings are multiples of it */
 #define UVM__DOC_MEMORY_MB_MAX (16u << 20)
 #define UVM__DOC_PROCESSORS_MAX 1024u
 #define UVM__DOC_ITEMS_MAX 1024u /* members of one map or list */

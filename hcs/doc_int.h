@@ -40,6 +40,8 @@ struct uvm__doc_field {
 
 extern const struct uvm__doc_type uvm__doc_root;
 extern const struct uvm__doc_type uvm__doc_attachment; /* struct uvm__doc_scsi_attachment */
+extern const struct uvm__doc_type uvm__doc_vpmem_device,
+    uvm__doc_vpmem_mapping; /* struct uvm__doc_vpmem_device */
 
 /* The place in the document, as a chain of frames on the stack. */
 struct uvm__doc_path {

@@ -209,13 +209,19 @@ static const struct uvm__doc_field vpmem_device_fields[] = {
     REFUSED("Mappings", HOT_ADD),
     END,
 };
-static const struct uvm__doc_type vpmem_device_type = {.fields = vpmem_device_fields,
-                                                       .bytes =
-                                                           sizeof(struct uvm__doc_vpmem_device),
-                                                       .key = UVM__DOC_KEY_INDEX};
+const struct uvm__doc_type uvm__doc_vpmem_device = {.fields = vpmem_device_fields,
+                                                    .bytes = sizeof(struct uvm__doc_vpmem_device),
+                                                    .key = UVM__DOC_KEY_INDEX};
+
+static const struct uvm__doc_field vpmem_mapping_fields[] = {
+    STRING(struct uvm__doc_vpmem_device, host_path, "HostPath", REQUIRED),
+    STRING(struct uvm__doc_vpmem_device, image_format, "ImageFormat", ONE_OF("Vhd1|Vhdx")),
+    END,
+};
+const struct uvm__doc_type uvm__doc_vpmem_mapping = {.fields = vpmem_mapping_fields};
 
 static const struct uvm__doc_field vpmem_fields[] = {
-    ITEMS(struct uvm__doc_vpmem, devices, "Devices", UVM__DOC_MAP, &vpmem_device_type,
+    ITEMS(struct uvm__doc_vpmem, devices, "Devices", UVM__DOC_MAP, &uvm__doc_vpmem_device,
           UVM__DOC_VPMEM_DEVICES_MAX - 1),
     NUMBER(struct uvm__doc_vpmem, maximum_count, "MaximumCount", 0, UVM__DOC_VPMEM_DEVICES_MAX),
     NUMBER(struct uvm__doc_vpmem, maximum_size_bytes, "MaximumSizeBytes", 0, 1ull << 42),

@@ -2,7 +2,7 @@
  * modify_doc.c — requests to change a system: the table of resource paths, the reader, the builder.
  * Source: hcsshim's internal/hcs/schema2/modify_setting_request.go, internal/hcs/resourcepaths.
  *
- * A row's pattern is the path with %g for a GUID and %n for a number. Settings are walked by the schema's
+ * A row's pattern is the path with %g for a GUID, %n for a number and %o for an offset. Settings are walked by the schema's
  * type, so that what a document holds at boot and what is added later are read by the same rows.
  */
 #include "hcs/modify_doc.h"
@@ -21,6 +21,24 @@ static int scsi_check(const struct uvm__modify *m, const struct uvm__doc_path *p
     return uvm__doc_check_attachment(&m->settings.scsi, path, f);
 }
 
+/* What is there is mapped for reading; a mapping cannot even ask for more. */
+static int vpmem_check(const struct uvm__modify *m, const struct uvm__doc_path *path,
+                       struct uvm__fail *f) {
+    const struct uvm__doc_path here = {.parent = path, .key = "ReadOnly"};
+
+    return m->settings.vpmem.read_only
+               ? 0
+               : uvm__doc_fail(f, &here, UVM_E_UNSUPPORTED, "must be true: VPMem is read-only");
+}
+
+static int mapping_check(const struct uvm__modify *m, const struct uvm__doc_path *path,
+                         struct uvm__fail *f) {
+    (void)m;
+    (void)path;
+    (void)f;
+    return 0;
+}
+
 static const struct kind {
     const char *pattern;
     uint64_t number_max;
@@ -30,6 +48,13 @@ static const struct kind {
     int (*check)(const struct uvm__modify *m, const struct uvm__doc_path *path,
                  struct uvm__fail *f);
 } kinds[UVM__MODIFY_KIND_MAX] = {
+    [UVM__MODIFY_VPMEM] = {"VirtualMachine/Devices/VirtualPMem/Devices/%n",
+                           UVM__DOC_VPMEM_DEVICES_MAX - 1, "device", &uvm__doc_vpmem_device,
+                           offsetof(struct uvm__modify, settings.vpmem), vpmem_check},
+    [UVM__MODIFY_VPMEM_MAPPING] = {"VirtualMachine/Devices/VirtualPMem/Devices/%n/Mappings/%o",
+                                   UVM__DOC_VPMEM_DEVICES_MAX - 1, "device",
+                                   &uvm__doc_vpmem_mapping,
+                                   offsetof(struct uvm__modify, settings.vpmem), mapping_check},
     [UVM__MODIFY_SCSI] = {"VirtualMachine/Devices/Scsi/%g/Attachments/%n",
                           UVM__DOC_SCSI_LUNS_MAX - 1, "LUN", &uvm__doc_attachment,
                           offsetof(struct uvm__modify, settings.scsi), scsi_check},
@@ -84,7 +109,9 @@ static bool match(const char *pattern, const char *at, struct uvm__modify *m) {
             continue;
         }
         pattern++;
-        at = *pattern == 'g' ? take_guid(at, m->guid) : take_number(at, &m->number);
+        at = *pattern == 'g'   ? take_guid(at, m->guid)
+             : *pattern == 'n' ? take_number(at, &m->number)
+                               : take_number(at, &m->offset);
     }
     return at != NULL && *at == '\0';
 }
@@ -92,6 +119,10 @@ static bool match(const char *pattern, const char *at, struct uvm__modify *m) {
 static int check_number(const struct uvm__modify *m, struct uvm__fail *f) {
     const struct kind *k = &kinds[m->kind];
 
+    if (m->offset % UVM__DOC_VPMEM_PAGE_BYTES != 0) {
+        return uvm__doc_fail(f, &resource_path, UVM_E_INVAL, "offset %llu is no multiple of %u",
+                             (unsigned long long)m->offset, UVM__DOC_VPMEM_PAGE_BYTES);
+    }
     return m->number <= k->number_max
                ? 0
                : uvm__doc_fail(f, &resource_path, UVM_E_INVAL,
@@ -117,9 +148,9 @@ static int put_path(const struct uvm__modify *m, char ret[UVM__MODIFY_PATH_BYTES
     for (const char *p = kinds[m->kind].pattern; *p != '\0'; p++) {
         if (*p != '%') {
             ret[used++] = *p;
-        } else if (*++p == 'n') {
+        } else if (*++p != 'g') {
             used += (size_t)snprintf(ret + used, UVM__MODIFY_PATH_BYTES - used, "%llu",
-                                     (unsigned long long)m->number);
+                                     (unsigned long long)(*p == 'n' ? m->number : m->offset));
         } else if (take_guid(m->guid, ret + used) != NULL) {
             used += UVM_GUID_TEXT - 1;
         } else {

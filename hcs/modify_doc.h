@@ -24,7 +24,9 @@ enum uvm__modify_verb {
 };
 
 enum uvm__modify_kind {
-    UVM__MODIFY_SCSI, /* VirtualMachine/Devices/Scsi/<guid>/Attachments/<number> */
+    UVM__MODIFY_SCSI,          /* VirtualMachine/Devices/Scsi/<guid>/Attachments/<number> */
+    UVM__MODIFY_VPMEM,         /* VirtualMachine/Devices/VirtualPMem/Devices/<number> */
+    UVM__MODIFY_VPMEM_MAPPING, /* …/Devices/<number>/Mappings/<offset> */
     UVM__MODIFY_KIND_MAX
 };
 
@@ -32,11 +34,13 @@ struct uvm__modify {
     enum uvm__modify_verb verb;
     enum uvm__modify_kind kind;
     char guid[UVM_GUID_TEXT]; /* of the path: SCSI's controller; lower-case when it was read */
-    uint64_t number;          /* of the path: SCSI's LUN, 0…63 */
+    uint64_t number;          /* of the path: SCSI's LUN, 0…63; VPMem's device, 0…127 */
+    uint64_t offset;          /* of the path: a mapping's, in bytes; a multiple of 4096 */
     bool has_settings;        /* Add and Update need them; a Remove may have them, too */
     union {
         struct uvm__doc_scsi_attachment
             scsi; /* its own `lun` is the path's number when it was read */
+        struct uvm__doc_vpmem_device vpmem; /* of both kinds; a mapping has no ReadOnly */
     } settings;
     struct uvm__doc_store *store; /* of a request that was read; NULL otherwise */
 };

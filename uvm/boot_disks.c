@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * boot_disks.c — the disks of a boot: those that the document attaches, and those of the params.
+ * boot_disks.c — the disks (and images in VPMem) of a boot: the document's, and those of the params.
  *
  * The first are the host's from the start and stay as long as the VM lives. The others are ordinary attaches
  * that begin before the guest runs and end when it has mounted them; in between the boot goes on. They are
@@ -43,6 +43,11 @@ static int pin_all(uvm_vm *vm, struct uvm__fail *f) {
     for (size_t i = 0; rc == 0 && i < doc.vm.devices.scsi_count; i++) {
         rc = pin_controller(vm, &doc.vm.devices.scsi[i], f);
     }
+    const struct uvm__doc_vpmem *v = &doc.vm.devices.vpmem;
+    for (size_t i = 0; rc == 0 && i < v->devices_count; i++) {
+        rc = uvm__vpmem_pin(&vm->devices, (uint32_t)v->devices[i].number, v->devices[i].host_path,
+                            f);
+    }
     uvm__doc_deinit(&doc);
     return rc;
 }
@@ -52,7 +57,8 @@ int uvm__boot_disks_init(struct uvm__boot_disks *d, uvm_vm *vm, struct uvm__fail
     uvm__devices_set_system(&vm->devices, vm->system);
     uvm__scsi_set_controllers(&vm->devices, vm->options.scsi_mask);
     uvm__scsi_set_tools(&vm->devices, vm->options.tools);
-    return vm->options.scsi_attachments ? pin_all(vm, f) : 0;
+    int rc = uvm__vpmem_open(&vm->devices);
+    return rc == 0 && vm->options.attachments ? pin_all(vm, f) : rc;
 }
 
 /* ---- of the params ------------------------------------------------------------------------ */
@@ -84,11 +90,11 @@ static void on_done(uvm_op *op, const uvm_error *err, void *arg) {
     uvm_op_unref(boot); /* may free d */
 }
 
-void uvm__boot_disks_start(struct uvm__boot_disks *d) {
-    struct uvm__scsi_params **disks = d->vm->options.disks;
+static void start(struct uvm__boot_disks *d, const struct uvm__device_kind *kind,
+                  struct uvm__scsi_params **disks) {
     for (size_t i = 0; disks != NULL && disks[i] != NULL && d->failed == NULL; i++) {
         const struct uvm__attach_params p = {.devices = &d->vm->devices,
-                                             .kind = &uvm__scsi_kind,
+                                             .kind = kind,
                                              .params = disks[i],
                                              .on_host = on_host,
                                              .arg = d};
@@ -100,6 +106,11 @@ void uvm__boot_disks_start(struct uvm__boot_disks *d) {
             uvm_op_ref(d->op);
         }
     }
+}
+
+void uvm__boot_disks_start(struct uvm__boot_disks *d) {
+    start(d, &uvm__scsi_kind, d->vm->options.disks);
+    start(d, &uvm__vpmem_kind, d->vm->options.vpmem);
 }
 
 void uvm__boot_disks_deinit(struct uvm__boot_disks *d) {

@@ -13,8 +13,9 @@
 struct device_op {
     struct uvm__vm_op base;
     struct uvm__vm_failing failing;
-    uvm_op *child;                 /* the manager's */
-    struct uvm__scsi_params *disk; /* of an attach; NULL: `refused` */
+    uvm_op *child; /* the manager's */
+    const struct uvm__device_kind *kind;
+    struct uvm__scsi_params *disk; /* of an attach, of either kind; NULL: `refused` */
     int refused;
     struct uvm__fail why;
     char id[64]; /* of a detach */
@@ -54,10 +55,8 @@ static void attach_run(uvm_op *op, void *state) {
                                       vm->options.name, x->why.msg));
         return;
     }
-    const struct uvm__attach_params p = {.devices = &vm->devices,
-                                         .kind = &uvm__scsi_kind,
-                                         .params = x->disk,
-                                         .deadline_ms = UVM__ATTACH_MS};
+    const struct uvm__attach_params p = {
+        .devices = &vm->devices, .kind = x->kind, .params = x->disk, .deadline_ms = UVM__ATTACH_MS};
     if (is_running(x)) {
         started(x, uvm__device_attach(&p, uvm__op_scope(op), on_done, x, &x->child));
     }
@@ -80,6 +79,7 @@ static void on_cancel(uvm_op *op, void *state) {
 struct init_params {
     uvm_engine *engine;
     const struct uvm_scsi_params *disk;
+    const struct uvm_vpmem_params *vpmem;
     const char *id;
 };
 
@@ -88,12 +88,14 @@ static int init(uvm_op *op, void *state, const void *params) {
     struct device_op *x = state;
     (void)op;
     uvm__vm_failing_init(&x->failing, &x->base);
-    if (p->disk == NULL) {
+    if (p->id != NULL) {
         (void)snprintf(x->id, sizeof x->id, "%s", p->id);
         return 0;
     }
     struct uvm__scsi_params disk;
-    x->refused = uvm__disk_read(p->disk, &disk, &x->why);
+    x->kind = p->disk != NULL ? &uvm__scsi_kind : &uvm__vpmem_kind;
+    x->refused = p->disk != NULL ? uvm__disk_read(p->disk, &disk, &x->why)
+                                 : uvm__vpmem_read(p->vpmem, &disk, &x->why);
     if (x->refused == 0) {
         x->disk = uvm__scsi_copy(p->engine, &disk);
         return x->disk == NULL ? -UVM_E_NOMEM : 0;
@@ -139,7 +141,16 @@ int uvm_scsi_attach(uvm_vm *vm, const struct uvm_scsi_params *params, uvm_scope 
     if (params == NULL) {
         return -UVM_E_INVAL;
     }
-    const struct init_params p = {vm->engine, params, NULL};
+    const struct init_params p = {.engine = vm->engine, .disk = params};
+    return start(vm, &attach_saga, &p, scope, done, arg, ret_op);
+}
+
+int uvm_vpmem_attach(uvm_vm *vm, const struct uvm_vpmem_params *params, uvm_scope *scope,
+                     uvm_done_fn done, void *arg, uvm_op **ret_op) {
+    if (params == NULL) {
+        return -UVM_E_INVAL;
+    }
+    const struct init_params p = {.engine = vm->engine, .vpmem = params};
     return start(vm, &attach_saga, &p, scope, done, arg, ret_op);
 }
 
@@ -155,6 +166,9 @@ struct uvm_attach_result uvm_attach_result(uvm_op *op) {
                                       .guest_path = r->guest_path,
                                       .controller = r->controller,
                                       .lun = r->lun,
+                                      .device = r->device,
+                                      .offset = r->offset,
+                                      .bytes = r->bytes,
                                       .shared = r->shared,
                                       .refs = r->refs};
 }
@@ -164,7 +178,7 @@ int uvm_detach(uvm_vm *vm, const char *id, uvm_scope *scope, uvm_done_fn done, v
     if (id == NULL || id[0] == 0 || strnlen(id, UVM__DEVICE_ID_BYTES) == UVM__DEVICE_ID_BYTES) {
         return -UVM_E_INVAL;
     }
-    const struct init_params p = {vm->engine, NULL, id};
+    const struct init_params p = {.engine = vm->engine, .id = id};
     return start(vm, &detach_saga, &p, scope, done, arg, ret_op);
 }
 

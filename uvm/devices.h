@@ -57,13 +57,38 @@ struct uvm_scsi_params {
 int uvm_scsi_attach(uvm_vm *vm, const struct uvm_scsi_params *params, uvm_scope *scope,
                     uvm_done_fn on_done, void *arg, uvm_op **ret_op);
 
+/* Virtual PMem. Zero or NULL: no, or the default. */
+struct uvm_vpmem_params {
+    size_t size;           /* sizeof this struct */
+    const char *host_path; /* absolute: a raw image or a fixed VHD; needed */
+    const char
+        *guest_path;   /* where to mount; absolute; default /run/layers/p<device>-<offset>-<size>
+                             * (of a whole device: /run/layers/p<device>) */
+    bool whole_device; /* a device of its own, instead of a range of one */
+    bool or_scsi;      /* where VPMem has no room for it: a read-only disk, mounted */
+};
+#define UVM_VPMEM_PARAMS_INIT                                                                      \
+    { sizeof(struct uvm_vpmem_params), NULL, NULL, false, false }
+
+/* Maps an image into virtual PMem and mounts it, read-only: the guest reads memory instead of asking for
+ * blocks. The VM must have been made with VPMem devices (uvm_vm_params.vpmem_devices). Legal, commit point,
+ * sharing and errors as uvm_scsi_attach(), and LIMIT: no region or device is free that holds it, or it is
+ * larger than any; UNSUPPORTED: another format. A mapping takes a region of 1 MiB, 4 MiB, 16 MiB … 4 GiB, and
+ * of memory what the image has; its detach gives both back. A VMM may be unable to take a device away:
+ * of a whole one that was detached the memory is given back, and the device waits for another image until the
+ * VM ends. */
+int uvm_vpmem_attach(uvm_vm *vm, const struct uvm_vpmem_params *params, uvm_scope *scope,
+                     uvm_done_fn on_done, void *arg, uvm_op **ret_op);
+
 struct uvm_attach_result {
-    const char *id;         /* "scsi-3" */
-    const char *kind;       /* "scsi" */
-    const char *guest_path; /* "": nothing is mounted */
-    uint32_t controller, lun;
-    bool shared;   /* it was there, or on its way, before */
-    uint32_t refs; /* with this one */
+    const char *id;           /* "scsi-3" */
+    const char *kind;         /* "scsi", "vpmem" */
+    const char *guest_path;   /* "": nothing is mounted */
+    uint32_t controller, lun; /* of SCSI */
+    bool shared;              /* it was there, or on its way, before */
+    uint32_t refs;            /* with this one */
+    uint32_t device;          /* of VPMem */
+    uint64_t offset, bytes;   /* likewise: the range of the device */
 };
 /* Of a successful attach; strings live as long as the op. Otherwise all is zero and "". */
 struct uvm_attach_result uvm_attach_result(uvm_op *op);
@@ -78,7 +103,8 @@ int uvm_detach(uvm_vm *vm, const char *id, uvm_scope *scope, uvm_done_fn on_done
 
 /* A JSON array, in order of ids: {"id","kind","host_path","read_only","guest_path","partition",
  * "location":{"controller","lun"},"refs","state","quarantined","internal"}; state: attaching, mounting,
- * attached, detaching; internal: the engine's own (the tools disk). NULL: no memory. */
+ * attached, detaching; internal: the engine's own (the tools disk). Of VPMem "whole_device" instead of
+ * "partition", and "location":{"device","offset","bytes"}. NULL: no memory. */
 const char *uvm_vm_devices(uvm_vm *vm);
 
 #ifdef __cplusplus

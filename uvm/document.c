@@ -39,7 +39,9 @@ static int puts_all(struct uvm__buf *b, const char *const *parts) {
  * through the initrd, too, which carries out what the kernel's arguments say of it. */
 static int put_cmdline(struct uvm__buf *b, const struct uvm__options *o) {
     const char *const before[] = {
-        o->rootfs == NULL ? "" : "root=/dev/sda ro rootwait init=/init",
+        o->rootfs == NULL    ? ""
+        : o->rootfs_on_vpmem ? "root=/dev/pmem0 ro rootwait init=/init"
+                             : "root=/dev/sda ro rootwait init=/init",
         " initcall_blacklist=virtio_vsock_init 8250_core.nr_uarts=0 panic=-1 quiet",
         o->append == NULL ? "" : " ",
         or_default(o->append, ""),
@@ -184,6 +186,7 @@ static void set_number(const struct merge *m, const char *option, const char *pa
 }
 
 #define TOPOLOGY "VirtualMachine.ComputeTopology."
+#define DEVICES "VirtualMachine.Devices."
 #define CHIPSET "VirtualMachine.Chipset.LinuxKernelDirect."
 
 static void set_topology(const struct merge *m, struct uvm__doc *d) {
@@ -226,7 +229,7 @@ static void set_controllers(const struct uvm__options *o, struct uvm__doc *d,
     for (uint32_t i = 0; i < count; i++) {
         room[i] = (struct uvm__doc_scsi_controller){.guid = uvm__doc_scsi_controller_guids[i]};
     }
-    if (o->rootfs != NULL) {
+    if (o->rootfs != NULL && !o->rootfs_on_vpmem) {
         *root = (struct uvm__doc_scsi_attachment){
             .type = "VirtualDisk", .path = o->rootfs, .read_only = true};
         room[0].attachments = root;
@@ -236,11 +239,32 @@ static void set_controllers(const struct uvm__options *o, struct uvm__doc *d,
     d->vm.devices.scsi_count = count;
 }
 
+/* The root's device; the others are empty. */
+static void set_vpmem_root(const struct uvm__options *o, struct uvm__doc *d,
+                           struct uvm__doc_vpmem_device *root) {
+    if (o->rootfs_on_vpmem) {
+        *root = (struct uvm__doc_vpmem_device){
+            .host_path = o->rootfs, .read_only = true, .image_format = "Vhd1"};
+        d->vm.devices.vpmem.devices = root;
+        d->vm.devices.vpmem.devices_count = 1;
+    }
+}
+
+static void set_vpmem(const struct merge *m, struct uvm__doc *d) {
+    struct uvm__doc_vpmem *v = &d->vm.devices.vpmem;
+    set_number(m, "vpmem_devices", DEVICES "VirtualPMem.MaximumCount", &v->maximum_count,
+               m->o->vpmem_devices);
+    set_number(m, "vpmem_device_mb", DEVICES "VirtualPMem.MaximumSizeBytes", &v->maximum_size_bytes,
+               m->o->vpmem_bytes);
+    v->present = v->present || v->maximum_count != 0;
+}
+
 static void note_controllers(struct uvm__options *o, const struct uvm__doc *d) {
     o->scsi_mask = 0;
+    o->attachments = d->vm.devices.vpmem.devices_count > 0;
     for (size_t i = 0; i < d->vm.devices.scsi_count; i++) {
         const struct uvm__doc_scsi_controller *c = &d->vm.devices.scsi[i];
-        o->scsi_attachments = o->scsi_attachments || c->attachments_count > 0;
+        o->attachments = o->attachments || c->attachments_count > 0;
         for (unsigned n = 0; n < UVM__DOC_SCSI_CONTROLLERS_MAX; n++) {
             bool same = strcasecmp(c->guid, uvm__doc_scsi_controller_guids[n]) == 0;
             o->scsi_mask |= (uint8_t)(same ? 1u << n : 0);
@@ -290,6 +314,7 @@ static int write_out(struct uvm__options *o, struct uvm__doc *d, bool on_top, ch
     if (rc == 0) {
         set_files(&m, d);
         set_topology(&m, d);
+        set_vpmem(&m, d);
         *line = (const char *)cmdline.data;
         rc = uvm__doc_build(o->engine, d, ret_text, ret_bytes, f);
     }
@@ -307,12 +332,14 @@ int uvm__document_build(struct uvm__options *o, const char *base, size_t base_by
     struct uvm__doc d = {0};
     struct uvm__doc_scsi_controller controllers[UVM__DOC_SCSI_CONTROLLERS_MAX];
     struct uvm__doc_scsi_attachment root;
+    struct uvm__doc_vpmem_device vpmem_root;
     int rc;
     f->msg[0] = 0;
     if (base == NULL) {
         rc = check_files(o, f);
         set_skeleton(&d);
         set_controllers(o, &d, controllers, &root);
+        set_vpmem_root(o, &d, &vpmem_root);
     } else {
         rc = uvm__doc_read(o->engine, base, base_bytes, &d, f);
     }

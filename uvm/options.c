@@ -177,6 +177,31 @@ static int read_controllers(struct uvm__options *o, const struct uvm_vm_params *
     return 0;
 }
 
+static int read_vpmem(struct uvm__options *o, const struct uvm_vm_params *p, struct uvm__fail *f) {
+    if (p->vpmem_devices > UVM_VPMEM_DEVICES_MAX) {
+        return uvm__fail(f, UVM_E_INVAL, 0, "vpmem_devices: %" PRIu32 " is not in 0 to %u",
+                         p->vpmem_devices, UVM_VPMEM_DEVICES_MAX);
+    }
+    if (p->vpmem_device_mb > UVM_VPMEM_DEVICE_MB_MAX) {
+        return uvm__fail(f, UVM_E_INVAL, 0, "vpmem_device_mb: %" PRIu64 " is not in 1 to %u",
+                         p->vpmem_device_mb, UVM_VPMEM_DEVICE_MB_MAX);
+    }
+    o->vpmem_devices = p->vpmem_devices;
+    o->vpmem_bytes = p->vpmem_device_mb << 20;
+    return p->vpmem == NULL ? 0 : uvm__vpmems_read(o->engine, p->vpmem, &o->vpmem, f);
+}
+
+/* What stands in a device needs devices; those who say nothing get a few. */
+static void complete_vpmem(struct uvm__options *o, bool document) {
+    bool needed = o->rootfs_on_vpmem || (o->vpmem != NULL && !document);
+    if (o->vpmem_devices == 0 && needed) {
+        o->vpmem_devices = UVM_VPMEM_DEVICES_DEFAULT;
+    }
+    if (o->vpmem_devices != 0 && o->vpmem_bytes == 0 && !document) {
+        o->vpmem_bytes = (uint64_t)UVM_VPMEM_DEVICE_MB_DEFAULT << 20;
+    }
+}
+
 static int read_rootfs(struct uvm__options *o, const struct uvm_vm_params *p, struct uvm__fail *f) {
     if (p->document != NULL) {
         return uvm__fail(f, UVM_E_INVAL, 0, "rootfs: the document says what the root is");
@@ -184,6 +209,11 @@ static int read_rootfs(struct uvm__options *o, const struct uvm_vm_params *p, st
     if (p->rootfs[0] != '/') {
         return uvm__fail(f, UVM_E_INVAL, 0, "rootfs: \"%s\" is no absolute path", p->rootfs);
     }
+    if (p->rootfs_on != UVM_ROOTFS_ON_SCSI && p->rootfs_on != UVM_ROOTFS_ON_VPMEM) {
+        return uvm__fail(f, UVM_E_INVAL, 0, "rootfs_on: %d is neither SCSI nor VPMem",
+                         (int)p->rootfs_on);
+    }
+    o->rootfs_on_vpmem = p->rootfs_on == UVM_ROOTFS_ON_VPMEM;
     return uvm__options_text(o, &o->rootfs, "rootfs", p->rootfs, UVM_DISK_HOST_PATH_BYTES_MAX, f);
 }
 
@@ -216,10 +246,15 @@ static int read_all(struct uvm__options *o, const struct uvm_vm_params *p, struc
     if (rc == 0 && p->disks != NULL) {
         rc = uvm__disks_read(o->engine, p->disks, &o->disks, f);
     }
+    rc = rc < 0 ? rc : read_vpmem(o, p, f);
     if (rc == 0 && p->log_level != NULL) {
         rc = read_log_level(o, p->log_level, f);
     }
-    return rc < 0 ? rc : read_annotations(o, p->annotations, f);
+    rc = rc < 0 ? rc : read_annotations(o, p->annotations, f);
+    if (rc == 0) {
+        complete_vpmem(o, p->document != NULL);
+    }
+    return rc;
 }
 
 int uvm__options_read(uvm_engine *e, const struct uvm_vm_params *params, struct uvm__options *ret,
@@ -243,6 +278,7 @@ void uvm__options_deinit(struct uvm__options *o) {
             uvm__free(o->engine, texts[i]);
         }
         uvm__disks_free(o->engine, o->disks);
+        uvm__disks_free(o->engine, o->vpmem);
     }
     *o = (struct uvm__options){0};
 }

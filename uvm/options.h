@@ -8,7 +8,7 @@
 #include "async/async.h"
 #include "async/error.h"
 #include "async/guid.h"
-#include "devices/scsi.h"
+#include "devices/vpmem.h"
 #include "uvm/devices.h"
 
 struct uvm__options {
@@ -17,7 +17,8 @@ struct uvm__options {
     char name[UVM_VM_NAME_BYTES_MAX + 1];
     char *owner, *kernel, *initrd, *append; /* NULL: not given */
     char *cgroup;
-    char *rootfs;          /* on SCSI; NULL: not given */
+    char *rootfs;          /* NULL: not given */
+    bool rootfs_on_vpmem;  /* or on SCSI */
     char *tools;           /* NULL: not given */
     char *agent_args;      /* further arguments of the agent; NULL: none */
     const char *log_level; /* a static string; NULL: not given */
@@ -29,9 +30,12 @@ struct uvm__options {
     uint64_t low_mmio_gap_mb, high_mmio_base_mb, high_mmio_gap_mb;
     bool no_time_sync;
     struct uvm__scsi_params **disks; /* NULL-terminated copies; NULL: none */
+    struct uvm__scsi_params **vpmem; /* likewise: images in virtual PMem */
+    uint64_t vpmem_devices;          /* 0: not given */
+    uint64_t vpmem_bytes;            /* of each; 0: not given */
     uint32_t scsi_controllers;       /* 0: not given */
     uint8_t scsi_mask;               /* bit per controller that the document has (document.c) */
-    bool scsi_attachments;           /* ... and it attaches disks itself */
+    bool attachments;                /* ... and it attaches disks or images itself */
     bool vpci;                       /* keeps the PCI bus in the guest's kernel */
 };
 
@@ -46,6 +50,11 @@ int uvm__annotation_read(struct uvm__options *o, const char *text, struct uvm__f
 /* disk.c: what the caller's struct says, borrowed and checked; -UVM_E_INVAL, -UVM_E_LIMIT. */
 int uvm__disk_read(const struct uvm_scsi_params *params, struct uvm__scsi_params *ret,
                    struct uvm__fail *f);
+/* The same of virtual PMem. */
+int uvm__vpmem_read(const struct uvm_vpmem_params *params, struct uvm__scsi_params *ret,
+                    struct uvm__fail *f);
+int uvm__vpmems_read(uvm_engine *e, const struct uvm_vpmem_params *const *list,
+                     struct uvm__scsi_params ***ret, struct uvm__fail *f);
 /* Copies of a NULL-terminated list. */
 int uvm__disks_read(uvm_engine *e, const struct uvm_scsi_params *const *list,
                     struct uvm__scsi_params ***ret, struct uvm__fail *f);

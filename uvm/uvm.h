@@ -43,7 +43,8 @@ int uvm_version_number(void);
 typedef struct uvm__hcs uvm_service; /* a compute service */
 typedef struct uvm_vm uvm_vm;
 typedef struct uvm_process uvm_process;
-struct uvm_scsi_params; /* uvm/devices.h */
+struct uvm_scsi_params;  /* uvm/devices.h */
+struct uvm_vpmem_params; /* uvm/devices.h */
 
 /* Closes a service on which no VM is left; on_closed (may be NULL) runs later. */
 void uvm_service_close(uvm_service *service, void (*on_closed)(void *arg), void *arg);
@@ -96,8 +97,16 @@ const char *uvm_exit_reason_text(enum uvm_exit_reason reason); /* for people; ne
 #define UVM_VM_MEMORY_MB_MAX (1u << 20)
 #define UVM_VM_APPEND_BYTES_MAX 1024u /* the kernel's whole command line has 2 KiB */
 #define UVM_VM_ANNOTATIONS_MAX 128u
+#define UVM_VPMEM_DEVICES_MAX 128u   /* devices of virtual PMem that a VM may be described with */
+#define UVM_VPMEM_DEVICES_DEFAULT 2u /* where something is asked to be in one */
+#define UVM_VPMEM_DEVICE_MB_DEFAULT 512u   /* of one device */
+#define UVM_VPMEM_DEVICE_MB_MAX (1u << 22) /* of one device, at most */
+#define UVM_VPMEM_BOOT_MAX 256u            /* images from the start */
 
-enum uvm_rootfs_on { UVM_ROOTFS_ON_SCSI }; /* controller 0, LUN 0 */
+enum uvm_rootfs_on {
+    UVM_ROOTFS_ON_SCSI, /* controller 0, LUN 0 */
+    UVM_ROOTFS_ON_VPMEM /* device 0, whole */
+};
 
 /* Zero or NULL means the default, or what `document` says. (The initialisers name no field, so that they
  * are C++ too.) */
@@ -137,11 +146,18 @@ struct uvm_vm_params {
      * one. Attached and mounted, read-only, before the first mount that may format (ensure_filesystem),
      * and there until the VM's end. NULL: such a mount needs the programs in the guest's root. */
     const char *tools;
+    /* Images in virtual PMem from the start, NULL-terminated (uvm/devices.h). */
+    const struct uvm_vpmem_params *const *vpmem;
+    /* Devices of virtual PMem for them and for later ones, 0 … 128, and the size of each. Default: 2 of
+     * 512 MiB where something is asked to be in one, else none. A guest pays for them when it first uses one:
+     * by 1/64 of their size. Fewer are there where that would be more than 1/8 of its memory. */
+    uint64_t vpmem_device_mb;
+    uint32_t vpmem_devices;
 };
 #define UVM_VM_PARAMS_INIT                                                                         \
     {                                                                                              \
         sizeof(struct uvm_vm_params), NULL, NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL,  \
-            0, NULL, NULL, NULL, NULL, 0, NULL, UVM_ROOTFS_ON_SCSI, NULL                           \
+            0, NULL, NULL, NULL, NULL, 0, NULL, UVM_ROOTFS_ON_SCSI, NULL, NULL, 0, 0               \
     }
 
 /* Makes a VM that is described but not there yet (created). Checks every option without touching a

@@ -19,9 +19,9 @@ static const struct request {
     const char *resource, *request;
     int (*run)(const cJSON *settings, struct gcs_words *w);
 } requests[] = {
-    {"MappedVirtualDisk", "Add", gcs_scsi_mount},
-    {"MappedVirtualDisk", "Remove", gcs_scsi_unmount},
-    {"SCSIDevice", "Remove", gcs_scsi_unplug},
+    {"MappedVirtualDisk", "Add", gcs_scsi_mount}, {"MappedVirtualDisk", "Remove", gcs_scsi_unmount},
+    {"SCSIDevice", "Remove", gcs_scsi_unplug},    {"VPMemDevice", "Add", gcs_vpmem_mount},
+    {"VPMemDevice", "Remove", gcs_vpmem_unmount},
 };
 
 int gcs_setting_u64(const cJSON *settings, const char *key, uint64_t max, uint64_t *ret,

@@ -24,7 +24,7 @@ static const struct resource {
 } resources[] = {
     {"MappedVirtualDisk", "MappedVirtualDiskV2", ADD | REMOVE, false, true},
     {"SCSIDevice", "SCSIDevice", REMOVE, false, true},
-    {"VPMemDevice", "VPMemDevice", ADD | REMOVE, false, false},
+    {"VPMemDevice", "VPMemDevice", ADD | REMOVE, false, true},
     {"CombinedLayers", "CombinedLayers", ADD | REMOVE, false, false},
     {"MappedDirectory", "MappedDirectory", ADD | REMOVE, false, false},
     {"Network", "Network", ADD | REMOVE, false, false},

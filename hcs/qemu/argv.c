@@ -16,6 +16,8 @@
 #include "async/check.h"
 
 #define SLOT_HVSOCK 0x3u
+#define VPMEM_ALIGN_BYTES                                                                          \
+    (128ull << 20) /* memory that is plugged later must begin at a multiple of it */
 
 /* The same for every VM: no default devices, no files of the user, no window, an end that can be told
  * apart (pvpanic, no reboot unless the document wants one), and a system-call filter. */
@@ -63,27 +65,53 @@ static void add_accel(struct uvm__argv *a, bool kvm) {
     add(a, "%s", kvm ? "host" : "max");
 }
 
+uint64_t uvm__qemu_vpmem_bytes(const struct uvm__doc *doc) {
+    uint64_t bytes = doc->vm.devices.vpmem.maximum_size_bytes;
+    return (bytes + VPMEM_ALIGN_BYTES - 1) & ~(VPMEM_ALIGN_BYTES - 1);
+}
+
+unsigned uvm__qemu_vpmem_count(const struct uvm__doc *doc) {
+    uint64_t each = uvm__qemu_vpmem_bytes(doc), count = doc->vm.devices.vpmem.maximum_count;
+    if (count == 0) {
+        return 0;
+    }
+    uint64_t fit = (doc->vm.topology.memory.size_in_mb << 20) * UVM__QEMU_VPMEM_PER_RAM / each;
+    count = count < UVM__QEMU_VPMEM_DEVICES_MAX ? count : UVM__QEMU_VPMEM_DEVICES_MAX;
+    return (unsigned)(count < fit ? count : fit);
+}
+
+/* Slot n is device n, by which the guest finds it: the range's index in the firmware's table. */
+static void add_vpmem(struct uvm__argv *a, const struct uvm__doc *doc) {
+    for (unsigned n = 0; n < uvm__qemu_vpmem_count(doc); n++) {
+        add(a, "-object");
+        add(a,
+            "memory-backend-file,id=pmem%u,mem-path=/proc/self/fd/%u,size=%llu,share=on,"
+            "readonly=on,dump=off",
+            n, UVM__QEMU_FD_VPMEM + n, (unsigned long long)uvm__qemu_vpmem_bytes(doc));
+        add(a, "-device");
+        add(a, "nvdimm,id=nvdimm%u,memdev=pmem%u,slot=%u,unarmed=on", n, n, n);
+    }
+}
+
 static void add_memory(struct uvm__argv *a, const struct uvm__doc *doc) {
     const struct uvm__doc_memory *m = &doc->vm.topology.memory;
-    const struct uvm__doc_vpmem *v = &doc->vm.devices.vpmem;
     unsigned long long mb = (unsigned long long)m->size_in_mb;
-    bool vpmem = v->maximum_count != 0;
+    unsigned vpmem = uvm__qemu_vpmem_count(doc);
 
     add(a, "-machine");
-    add(a, "q35,memory-backend=ram0%s", vpmem ? ",nvdimm=on" : "");
+    add(a, "q35,memory-backend=ram0%s", vpmem > 0 ? ",nvdimm=on" : "");
     add(a, "-m");
-    if (vpmem) {
+    if (vpmem > 0) {
         /* A slot each, and an alignment's worth of address space beside each device. */
-        unsigned long long room_mb = (unsigned long long)v->maximum_count *
-                                     (((unsigned long long)v->maximum_size_bytes >> 20) + 129);
-        add(a, "size=%lluM,slots=%llu,maxmem=%lluM", mb, (unsigned long long)v->maximum_count,
-            mb + room_mb);
+        unsigned long long room = vpmem * (uvm__qemu_vpmem_bytes(doc) + VPMEM_ALIGN_BYTES);
+        add(a, "size=%lluM,slots=%u,maxmem=%lluM", mb, vpmem, mb + (room >> 20));
     } else {
         add(a, "size=%lluM", mb);
     }
     add(a, "-object");
     add(a, "memory-backend-file,id=ram0,mem-path=/proc/self/fd/%d,size=%lluM,share=on,dump=off%s",
         UVM__QEMU_FD_RAM, mb, m->allow_overcommit ? "" : ",prealloc=on");
+    add_vpmem(a, doc);
 }
 
 static void add_processors(struct uvm__argv *a, uint64_t count, uint32_t possible) {

@@ -12,7 +12,10 @@
 #define UVM__QEMU_SLOT_SCSI 0x4u
 #define UVM__QEMU_SLOT_ROOT_PORT 0x10u
 #define UVM__QEMU_VPMEM_GIB_MAX 512u
-#define UVM__QEMU_ARGS_MAX 96u
+#define UVM__QEMU_VPMEM_DEVICES_MAX 8u /* nvdimms of a VM */
+/* The guest keeps 1/64 of an nvdimm's size in its own memory, and shall not lose more than 1/8 of that. */
+#define UVM__QEMU_VPMEM_PER_RAM 8u
+#define UVM__QEMU_ARGS_MAX 128u
 
 /* Where the child finds its descriptors. Each is inherited; QEMU gets no other. */
 enum uvm__qemu_fd {
@@ -22,7 +25,8 @@ enum uvm__qemu_fd {
     UVM__QEMU_FD_QMP,
     UVM__QEMU_FD_CONSOLE,
     UVM__QEMU_FD_VSOCK,
-    UVM__QEMU_FD_MAX
+    UVM__QEMU_FD_VPMEM, /* and on: a device each */
+    UVM__QEMU_FD_MAX = UVM__QEMU_FD_VPMEM + UVM__QEMU_VPMEM_DEVICES_MAX
 };
 
 struct uvm__qemu_argv_params {
@@ -53,3 +57,7 @@ int uvm__qemu_probe_argv(uvm_engine *e, const char *qemu_path, bool kvm, struct 
 /* A QEMU with no machine that is only asked over QMP (capabilities.c). */
 int uvm__qemu_ask_argv(uvm_engine *e, const char *qemu_path, struct uvm__argv *ret);
 void uvm__argv_deinit(struct uvm__argv *argv);
+/* Devices of VPMem that the VM begins with, each empty and of so many bytes: as many of the document's as fit
+ * beside the guest's memory. */
+unsigned uvm__qemu_vpmem_count(const struct uvm__doc *doc);
+uint64_t uvm__qemu_vpmem_bytes(const struct uvm__doc *doc);

@@ -13,6 +13,7 @@
  * before QEMU runs and nothing here waits for QMP's greeting first. Undo kills at once: there is nothing to
  * save. An end of QEMU in the meantime is an error with what it said last.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,6 +26,7 @@
 #include "hcs/qemu/kernel_line.h"
 #include "hcs/qemu/modify.h"
 #include "hcs/qemu/spawn.h"
+#include "hcs/qemu/vpmem.h"
 
 struct create_state {
     struct uvm__qemu_system *system; /* NULL: taken */
@@ -348,24 +350,40 @@ static int open_parts(struct uvm__qemu_system *s, struct pairs *p) {
 }
 
 static int spawn(struct uvm__qemu_system *s, const struct pairs *p, struct uvm__fail *f) {
-    const struct uvm__child_fd fds[] = {
+    struct uvm__child_fd fds[6 + UVM__QEMU_VPMEM_DEVICES_MAX] = {
         {s->ram_fd, UVM__QEMU_FD_RAM},         {s->kernel.fd, UVM__QEMU_FD_KERNEL},
         {s->initrd.fd, UVM__QEMU_FD_INITRD},   {p->qmp[1], UVM__QEMU_FD_QMP},
         {p->console[1], UVM__QEMU_FD_CONSOLE}, {p->vsock[1], UVM__QEMU_FD_VSOCK},
     };
+    int readers[UVM__QEMU_VPMEM_DEVICES_MAX];
+    unsigned opened = 0;
+    for (; opened < s->vpmem_count; opened++) {
+        readers[opened] = uvm__qemu_vpmem_reader(s, opened);
+        if (readers[opened] < 0) {
+            break;
+        }
+        fds[6 + opened] =
+            (struct uvm__child_fd){readers[opened], (int)(UVM__QEMU_FD_VPMEM + opened)};
+    }
     const struct uvm__qemu_spawn params = {.launch_path = s->service->launch_path,
                                            .argv = s->argv.args,
                                            .lease = &s->lease,
                                            .cgroup = s->cgroup.path,
                                            .fds = fds,
-                                           .fds_count = sizeof fds / sizeof fds[0],
+                                           .fds_count = 6 + opened,
                                            .on_started = on_started,
                                            .on_exit = uvm__qemu_on_exit,
                                            .arg = s};
 
     s->times.spawn_us = uvm__now_us(s->engine);
     struct uvm__fail why = {0};
-    int rc = uvm__qemu_spawn(s->engine, &params, &s->child, &why);
+    int rc = opened < s->vpmem_count
+                 ? uvm__fail(&why, UVM_E_LIMIT, errno, "vm %s: memory of VPMem: %s", s->name,
+                             strerror(errno))
+                 : uvm__qemu_spawn(s->engine, &params, &s->child, &why);
+    while (opened > 0) {
+        uvm__close_fd(&readers[--opened]);
+    }
     if (rc == -UVM_E_IO || rc == -UVM_E_HOST) {
         return uvm__fail(f, UVM_E_HOST, why.sys,
                          "vm %s: %.140s; is uvm-launch installed beside the library?", s->name,
@@ -388,6 +406,7 @@ static int start_vmm(struct uvm__qemu_system *s, struct uvm__fail *f) {
     if (rc == 0) {
         rc = uvm__host_ram(s->doc.vm.topology.memory.size_in_mb << 20, &s->ram_fd, f);
     }
+    rc = rc < 0 ? rc : uvm__qemu_vpmem_open(s, f);
     if (rc < 0) {
         return rc;
     }

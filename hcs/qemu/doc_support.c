@@ -72,7 +72,22 @@ static bool debugger_port(const struct uvm__doc *d) {
     return false;
 }
 static bool vpmem_devices(const struct uvm__doc *d) {
-    return d->vm.devices.vpmem.devices_count != 0;
+    const struct uvm__doc_vpmem *v = &d->vm.devices.vpmem;
+    for (size_t i = 0; i < v->devices_count; i++) {
+        if (v->devices[i].number >= uvm__qemu_vpmem_count(d)) {
+            return true;
+        }
+    }
+    return false;
+}
+static bool vpmem_writable(const struct uvm__doc *d) {
+    const struct uvm__doc_vpmem *v = &d->vm.devices.vpmem;
+    for (size_t i = 0; i < v->devices_count; i++) {
+        if (!v->devices[i].read_only) {
+            return true;
+        }
+    }
+    return false;
 }
 static bool vpmem_backing(const struct uvm__doc *d) {
     return d->vm.devices.vpmem.backing != NULL;
@@ -134,7 +149,9 @@ static const struct {
     {numa, "VirtualMachine.ComputeTopology.Numa", "virtual NUMA is not supported on QEMU yet"},
     {second_com_port, DEVICES "ComPorts.1", "only COM1 (\"0\") is supported on QEMU"},
     {debugger_port, DEVICES "ComPorts.0.OptimizeForDebugger", "not supported on QEMU"},
-    {vpmem_devices, DEVICES "VirtualPMem.Devices", "not supported at boot on QEMU yet"},
+    {vpmem_devices, DEVICES "VirtualPMem.Devices",
+     "more than fit beside the guest's memory (an eighth of which their bookkeeping may take)"},
+    {vpmem_writable, DEVICES "VirtualPMem.Devices", "ReadOnly must be true on QEMU"},
     {vpmem_backing, DEVICES "VirtualPMem.Backing", "not supported on QEMU"},
     {vpmem_space, DEVICES "VirtualPMem.MaximumSizeBytes",
      "times MaximumCount is above the 512 GiB that QEMU is given here"},

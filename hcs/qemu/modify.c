@@ -11,9 +11,12 @@
 
 #include "async/check.h"
 #include "hcs/qemu/scsi.h"
+#include "hcs/qemu/vpmem.h"
 
 static const struct uvm__qemu_kind *const kinds[UVM__MODIFY_KIND_MAX] = {
     [UVM__MODIFY_SCSI] = &uvm__qemu_scsi,
+    [UVM__MODIFY_VPMEM] = &uvm__qemu_vpmem,
+    [UVM__MODIFY_VPMEM_MAPPING] = &uvm__qemu_vpmem_mapping,
 };
 
 struct modify_params {
@@ -126,11 +129,15 @@ int uvm__qemu_modify(struct uvm__hcs_system *base, const struct uvm__hcs_modify_
 static void boot_next(struct uvm__boot_devices *b);
 
 static uvm_error *boot_error(const struct uvm__boot_devices *b, const uvm_error *err) {
-    const struct uvm__doc_scsi_controller *c = &b->system->doc.vm.devices.scsi[b->controller];
-    uvm_error *wrapped =
-        uvm__error(b->system->engine, uvm_error_code(err), uvm_error_sys(err),
-                   "VirtualMachine.Devices.Scsi.%.36s.Attachments.%llu: %s", c->guid,
-                   (unsigned long long)c->attachments[b->attachment].lun, uvm_error_message(err));
+    struct uvm__fail f;
+    char path[UVM__MODIFY_PATH_BYTES] = "";
+    int rc = uvm__modify_path(&b->request, path, &f);
+    UVM_ASSERT(rc == 0);
+    for (char *c = path; *c != 0; c++) {
+        *c = *c == '/' ? '.' : *c; /* as a place in the document */
+    }
+    uvm_error *wrapped = uvm__error(b->system->engine, uvm_error_code(err), uvm_error_sys(err),
+                                    "%s: %s", path, uvm_error_message(err));
     return uvm__error_cause(wrapped, uvm_error_ref(err));
 }
 
@@ -142,11 +149,10 @@ static void boot_done(uvm_op *child, const uvm_error *err, void *arg) {
         uvm__step_done(b->op, boot_error(b, err));
         return;
     }
-    b->attachment++;
     boot_next(b);
 }
 
-static void boot_next(struct uvm__boot_devices *b) {
+static bool next_disk(struct uvm__boot_devices *b) {
     const struct uvm__doc_devices *d = &b->system->doc.vm.devices;
 
     while (b->controller < d->scsi_count &&
@@ -155,16 +161,36 @@ static void boot_next(struct uvm__boot_devices *b) {
         b->attachment = 0;
     }
     if (b->controller == d->scsi_count) {
+        return false;
+    }
+    const struct uvm__doc_scsi_attachment *a = &d->scsi[b->controller].attachments[b->attachment++];
+    b->request = (struct uvm__modify){.kind = UVM__MODIFY_SCSI, .number = a->lun};
+    snprintf(b->request.guid, sizeof b->request.guid, "%s", d->scsi[b->controller].guid);
+    b->request.settings.scsi = *a;
+    return true;
+}
+
+static bool next_vpmem(struct uvm__boot_devices *b) {
+    const struct uvm__doc_vpmem *v = &b->system->doc.vm.devices.vpmem;
+
+    if (b->vpmem == v->devices_count) {
+        return false;
+    }
+    b->request = (struct uvm__modify){.kind = UVM__MODIFY_VPMEM};
+    b->request.number = v->devices[b->vpmem].number;
+    b->request.settings.vpmem = v->devices[b->vpmem++];
+    return true;
+}
+
+static void boot_next(struct uvm__boot_devices *b) {
+    if (!next_disk(b) && !next_vpmem(b)) {
         uvm__step_done(b->op, NULL);
         return;
     }
-    const struct uvm__doc_scsi_attachment *a = &d->scsi[b->controller].attachments[b->attachment];
-    struct uvm__modify m = {.verb = UVM__MODIFY_ADD, .kind = UVM__MODIFY_SCSI, .number = a->lun};
-    snprintf(m.guid, sizeof m.guid, "%s", d->scsi[b->controller].guid);
-    m.has_settings = true;
-    m.settings.scsi = *a;
-    int rc = uvm__qemu_scsi.verbs[UVM__MODIFY_ADD](b->system, &m, uvm__op_scope(b->op), boot_done,
-                                                   b, NULL);
+    b->request.verb = UVM__MODIFY_ADD;
+    b->request.has_settings = true;
+    int rc = kinds[b->request.kind]->verbs[UVM__MODIFY_ADD](
+        b->system, &b->request, uvm__op_scope(b->op), boot_done, b, NULL);
     if (rc < 0) {
         uvm_error *err =
             uvm__error(b->system->engine, (enum uvm_error_code) - rc, 0, "cannot be attached");

@@ -5,7 +5,7 @@
  *   facts.c       what VMs would get here                           capabilities.c  what this QEMU can do
  *   create.c      the saga from document to a paused VM             system.c      a system's parts and memory
  *   verbs.c       start, pause, resume, terminate                   end.c         signs of the end, the decision
- *   modify.c      changes, by kind: scsi.c                          resource.c    what was added, by its path
+ *   modify.c      changes, by kind: scsi.c, vpmem.c                 resource.c    what was added, by its path
  *   command.c     a command of a saga                               offers.c      what the guest is offered
  *   qmp_events.c  QEMU's events, by table
  */
@@ -98,6 +98,8 @@ struct uvm__qemu_system {
     struct uvm__cgroup cgroup;
     struct uvm__boot_file kernel, initrd;
     int ram_fd;
+    int vpmem[UVM__QEMU_VPMEM_DEVICES_MAX]; /* memfds, empty but for what is mapped (vpmem.c) */
+    unsigned vpmem_count;
     char *kernel_line;
     struct uvm__argv argv;
 

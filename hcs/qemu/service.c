@@ -5,6 +5,7 @@
  * system that nobody took ends by itself in the background.
  */
 #include "hcs/qemu/modify.h"
+#include "hcs/qemu/vpmem.h"
 
 #include <string.h>
 
@@ -65,6 +66,7 @@ static const struct uvm__hcs_ops ops = {
     .resume = uvm__qemu_resume,
     .capacity = uvm__qemu_capacity,
     .modify = uvm__qemu_modify,
+    .image_bytes = uvm__qemu_image_bytes,
     .properties = uvm__qemu_properties,
     .close = uvm__qemu_close,
     .close_service = close_service,

@@ -22,6 +22,7 @@
 #include "async/engine.h"
 #include "async/guid.h"
 #include "hcs/qemu/resource.h"
+#include "hcs/qemu/vpmem.h"
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
@@ -133,6 +134,7 @@ void uvm__qemu_release(struct uvm__qemu_system *s) {
     uvm__boot_file_close(&s->kernel);
     uvm__boot_file_close(&s->initrd);
     uvm__close_fd(&s->ram_fd);
+    uvm__qemu_vpmem_close(s);
     uvm__uid_release(&s->lease);
     uvm__cgroup_close(s->engine, &s->cgroup);
     uvm__free(s->engine, s->kernel_line);

@@ -47,6 +47,20 @@ static int read_controllers(uvm_engine *e, const struct uvm__doc *doc, struct uv
     return 0;
 }
 
+static int read_images(uvm_engine *e, const struct uvm__doc *doc, struct uvm__sim_document *d) {
+    const struct uvm__doc_vpmem *v = &doc->vm.devices.vpmem;
+    for (size_t i = 0; i < v->devices_count; i++) {
+        struct uvm__modify m = {.kind = UVM__MODIFY_VPMEM, .number = v->devices[i].number};
+        m.settings.vpmem = v->devices[i];
+        struct uvm__sim_disk *image = uvm__sim_image_new(e, &m, v->maximum_size_bytes);
+        if (image == NULL) {
+            return -UVM_E_NOMEM;
+        }
+        uvm__list_append(&d->disks, &image->link);
+    }
+    return 0;
+}
+
 int uvm__sim_document_read(uvm_engine *e, const char *text, size_t bytes,
                            struct uvm__sim_document *d, struct uvm__fail *why) {
     struct uvm__doc doc = {0};
@@ -55,8 +69,11 @@ int uvm__sim_document_read(uvm_engine *e, const char *text, size_t bytes,
     uvm__list_init(&d->disks);
     if (rc == 0) {
         rc = read_controllers(e, &doc, d, why);
+        rc = rc < 0 ? rc : read_images(e, &doc, d);
         (void)snprintf(d->facts.owner, sizeof d->facts.owner, "%s",
                        doc.owner == NULL ? "" : doc.owner);
+        d->facts.vpmem_devices = doc.vm.devices.vpmem.maximum_count;
+        d->facts.vpmem_bytes = doc.vm.devices.vpmem.maximum_size_bytes;
         d->facts.memory_mb = doc.vm.topology.memory.size_in_mb;
         d->facts.processors = doc.vm.topology.processor.count;
     }
@@ -77,6 +94,8 @@ void uvm__sim_document_deinit(uvm_engine *e, struct uvm__sim_document *d) {
 
 int uvm__sim_document_apply(struct uvm__sim_document *d, struct uvm__sim_system *s) {
     s->facts = d->facts;
+    s->base.vpmem.devices = (uint32_t)d->facts.vpmem_devices;
+    s->base.vpmem.bytes = d->facts.vpmem_bytes;
     for (unsigned n = 0; n < UVM__DOC_SCSI_CONTROLLERS_MAX; n++) {
         struct uvm__vmbus_device device = {.kind = UVM__VMBUS_STORVSC,
                                            .instance = d->facts.controllers[n]};

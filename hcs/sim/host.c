@@ -40,6 +40,7 @@ int uvm__sim_host_new(uvm_engine *e, const struct uvm__sim_params *params,
     h->base.ops = &uvm__sim_ops;
     h->base.engine = e;
     h->params = *params;
+    h->image_bytes = 1u << 20;
     uvm__list_init(&h->systems);
     if (h->params.window_bytes == 0) {
         h->params.window_bytes = UVM__STREAM_WINDOW_BYTES;
@@ -50,6 +51,10 @@ int uvm__sim_host_new(uvm_engine *e, const struct uvm__sim_params *params,
 
 struct uvm__hcs *uvm__sim_service(struct uvm__sim_host *h) {
     return &h->base;
+}
+
+void uvm__sim_set_image_bytes(struct uvm__sim_host *h, uint64_t bytes) {
+    h->image_bytes = bytes;
 }
 
 void uvm__sim_set_room(struct uvm__sim_host *h, const struct uvm__hcs_limits *limits,

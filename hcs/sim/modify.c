@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * modify.c — changing a modelled system: disks in SCSI slots, with the faults of both directions.
+ * modify.c — changing a modelled system: disks in SCSI slots and images in VPMem, with the faults of both
+ * directions.
  *
  * Add acts after act_ms and answers after answer_ms more; a cancel before it acted ends it, one after it
  * waits for the answer and takes the disk back. Where the host stays mute nobody can know, so the op ends
@@ -28,7 +29,8 @@ struct modify {
     struct uvm__modify request;
     int wrong; /* what the request got wrong, and why */
     struct uvm__fail why;
-    unsigned controller;
+    unsigned controller; /* and slot: where the disk is, or the image (sim.h) */
+    uint64_t slot;
 };
 
 /* ---- disks -------------------------------------------------------------------------------- */
@@ -78,6 +80,18 @@ struct uvm__sim_disk *uvm__sim_disk_new(uvm_engine *e, unsigned controller,
     return d;
 }
 
+struct uvm__sim_disk *uvm__sim_image_new(uvm_engine *e, const struct uvm__modify *m,
+                                         uint64_t bytes) {
+    const struct uvm__doc_scsi_attachment a = {
+        .path = m->settings.vpmem.host_path, .read_only = true, .lun = m->offset};
+    struct uvm__sim_disk *d = uvm__sim_disk_new(e, UVM__SIM_VPMEM + (unsigned)m->number, &a);
+    if (d != NULL) {
+        d->bytes = bytes;
+        d->whole = m->kind == UVM__MODIFY_VPMEM;
+    }
+    return d;
+}
+
 void uvm__sim_disk_add(struct uvm__sim_system *s, struct uvm__sim_disk *take_d) {
     uvm__list_append(&s->disks, &take_d->link);
     s->host->ledger.disks++;
@@ -110,7 +124,8 @@ bool uvm__sim_disk_excluded(const struct uvm__list *disks, const char *path, boo
     const struct uvm__list *it;
     UVM__LIST_FOREACH(it, disks) {
         const struct uvm__sim_disk *d = UVM__CONTAINER_OF(it, struct uvm__sim_disk, link);
-        if (!(d->read_only && read_only) && strcmp(d->path, path) == 0) {
+        if (d->controller < UVM__SIM_VPMEM && !(d->read_only && read_only) &&
+            strcmp(d->path, path) == 0) {
             return true;
         }
     }
@@ -172,9 +187,29 @@ static uvm_error *busy(struct modify *m) {
         const struct modify *o = UVM__CONTAINER_OF(it, struct modify, link);
         bool never = uvm__op_resolved(o->op) && o->fault != UVM__SIM_LATE;
         if (!never && m->controller != UVM__DOC_SCSI_CONTROLLERS_MAX &&
-            o->controller == m->controller && o->request.number == m->request.number) {
+            o->controller == m->controller && o->slot == m->slot) {
             return is_add(m) ? error(m, UVM_E_EXISTS, "the slot is taken")
                              : error(m, UVM_E_STATE, "cannot be removed now");
+        }
+    }
+    return NULL;
+}
+
+/* Of an image in VPMem: its device, and what else is in it. */
+static uvm_error *refusal_of_image(struct modify *m) {
+    const struct uvm__sim_system *s = m->system;
+    const struct uvm__list *it;
+    if (m->request.number >= s->base.vpmem.devices) {
+        return error(m, UVM_E_NOTFOUND, "no such device");
+    }
+    if (m->slot > s->base.vpmem.bytes || m->disk->bytes > s->base.vpmem.bytes - m->slot) {
+        return error(m, UVM_E_LIMIT, "it does not fit into the device");
+    }
+    UVM__LIST_FOREACH(it, &s->disks) {
+        const struct uvm__sim_disk *d = UVM__CONTAINER_OF(it, struct uvm__sim_disk, link);
+        if (d->controller == m->controller && d->lun < m->slot + m->disk->bytes &&
+            m->slot < d->lun + d->bytes) {
+            return error(m, UVM_E_EXISTS, "the range is taken");
         }
     }
     return NULL;
@@ -183,9 +218,12 @@ static uvm_error *busy(struct modify *m) {
 /* What a real host would find wrong; NULL: nothing. */
 static uvm_error *refusal(struct modify *m) {
     struct uvm__sim_system *s = m->system;
-    const struct uvm__sim_disk *there = find(s, m->controller, m->request.number);
+    const struct uvm__sim_disk *there = find(s, m->controller, m->slot);
     if (!is_add(m)) {
         return there == NULL ? error(m, UVM_E_NOTFOUND, "nothing is there") : NULL;
+    }
+    if (m->request.kind != UVM__MODIFY_SCSI) {
+        return refusal_of_image(m);
     }
     if (m->controller == UVM__DOC_SCSI_CONTROLLERS_MAX) {
         return error(m, UVM_E_NOTFOUND, "no such controller");
@@ -223,7 +261,7 @@ static void act(struct modify *m) {
         uvm__step_armed(m->op);
         uvm__sim_disk_add(m->system, UVM_TAKE_PTR(m->disk));
     } else {
-        disk_remove(m->system, find(m->system, m->controller, m->request.number));
+        disk_remove(m->system, find(m->system, m->controller, m->slot));
     }
     if (m->fault == UVM__SIM_MUTE_DONE) {
         return;
@@ -234,7 +272,7 @@ static void act(struct modify *m) {
 }
 
 static void take_back(struct modify *m) {
-    struct uvm__sim_disk *d = find(m->system, m->controller, m->request.number);
+    struct uvm__sim_disk *d = find(m->system, m->controller, m->slot);
     if (d != NULL) {
         disk_free(m->system, d); /* the guest had no time to use it */
     }
@@ -339,11 +377,19 @@ static int init(uvm_op *op, void *state, const void *params) {
     m->request = *p->request;
     m->wrong = p->wrong;
     m->why = *p->why;
-    m->controller =
-        m->wrong == 0 ? controller_of(m->system, m->request.guid) : UVM__DOC_SCSI_CONTROLLERS_MAX;
+    bool scsi = m->request.kind == UVM__MODIFY_SCSI;
+    m->controller = m->wrong < 0 ? UVM__DOC_SCSI_CONTROLLERS_MAX
+                    : scsi       ? controller_of(m->system, m->request.guid)
+                                 : UVM__SIM_VPMEM + (unsigned)m->request.number;
+    m->slot = scsi ? m->request.number : m->request.offset;
     m->news = uvm__zalloc(e, sizeof *m->news);
     if (m->wrong == 0 && is_add(m)) {
-        m->disk = uvm__sim_disk_new(e, m->controller, &m->request.settings.scsi);
+        const struct uvm__sim_system *s = m->system;
+        uint64_t image = (s->host->image_bytes + UVM__DOC_VPMEM_PAGE_BYTES - 1) &
+                         ~(uint64_t)(UVM__DOC_VPMEM_PAGE_BYTES - 1);
+        bool whole = m->request.kind == UVM__MODIFY_VPMEM && image < s->base.vpmem.bytes;
+        m->disk = scsi ? uvm__sim_disk_new(e, m->controller, &m->request.settings.scsi)
+                       : uvm__sim_image_new(e, &m->request, whole ? s->base.vpmem.bytes : image);
     }
     if (m->news == NULL || (m->wrong == 0 && is_add(m) && m->disk == NULL)) {
         uvm__free(e, m->news);

@@ -9,6 +9,20 @@ static bool add(cJSON *to, const char *key, const char *text) {
     return cJSON_AddStringToObject(to, key, text) != NULL;
 }
 
+static bool add_image(cJSON *o, const struct uvm__sim_disk *d) {
+    const struct uvm__modify m = {.kind = d->whole ? UVM__MODIFY_VPMEM : UVM__MODIFY_VPMEM_MAPPING,
+                                  .number = d->controller - UVM__SIM_VPMEM,
+                                  .offset = d->lun};
+    char path[UVM__MODIFY_PATH_BYTES];
+    struct uvm__fail f;
+    return uvm__modify_path(&m, path, &f) == 0 && add(o, "Kind", "VirtualPMem") &&
+           add(o, "ResourcePath", path) && add(o, "State", "Present") &&
+           uvm__json_add_u64(o, "Device", m.number) != NULL &&
+           uvm__json_add_u64(o, "Offset", d->lun) != NULL &&
+           uvm__json_add_u64(o, "Bytes", d->bytes) != NULL &&
+           cJSON_AddBoolToObject(o, "WholeDevice", d->whole) != NULL && add(o, "Path", d->path);
+}
+
 static bool add_disk(cJSON *list, const struct uvm__sim_system *s, const struct uvm__sim_disk *d) {
     cJSON *o = cJSON_CreateObject();
     char guid[UVM_GUID_TEXT], path[UVM__MODIFY_PATH_BYTES];
@@ -16,6 +30,9 @@ static bool add_disk(cJSON *list, const struct uvm__sim_system *s, const struct 
     if (o == NULL || !cJSON_AddItemToArray(list, o)) {
         cJSON_Delete(o);
         return false;
+    }
+    if (d->controller >= UVM__SIM_VPMEM) {
+        return add_image(o, d);
     }
     uvm__guid_text(&s->facts.controllers[d->controller], guid);
     return uvm__modify_scsi_path(guid, d->lun, path, &f) == 0 && add(o, "Kind", "Scsi") &&

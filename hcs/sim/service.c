@@ -416,6 +416,14 @@ static void sim_capacity(struct uvm__hcs *h, struct uvm__hcs_capacity *ret) {
     ret->descriptors -= host->ledger.systems * c->descriptors_per_vm;
 }
 
+static int sim_image_bytes(struct uvm__hcs_system *s, const char *path, uint64_t *ret,
+                           struct uvm__fail *f) {
+    (void)path;
+    (void)f;
+    *ret = UVM__CONTAINER_OF(s, struct uvm__sim_system, base)->host->image_bytes;
+    return 0;
+}
+
 const struct uvm__hcs_ops uvm__sim_ops = {
     .name = "sim",
     .create = sim_create,
@@ -426,6 +434,7 @@ const struct uvm__hcs_ops uvm__sim_ops = {
     .resume = sim_resume,
     .capacity = sim_capacity,
     .modify = uvm__sim_modify,
+    .image_bytes = sim_image_bytes,
     .properties = uvm__sim_properties,
     .close = sim_close,
     .close_service = sim_close_service,

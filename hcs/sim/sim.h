@@ -90,6 +90,11 @@ struct uvm__hcs_system *uvm__sim_find(struct uvm__sim_host *h, const char *name)
 
 /* Where the host offers devices to this guest; NULL: the system has ended. */
 struct uvm__vmbus *uvm__sim_vmbus(struct uvm__hcs_system *s);
+/* An image in virtual PMem is a disk, too: its controller is its device's number behind this one, its slot the
+ * offset. */
+#define UVM__SIM_VPMEM 16u
+/* How large every image is from now on; 1 MiB at first. */
+void uvm__sim_set_image_bytes(struct uvm__sim_host *h, uint64_t bytes);
 /* Whether a disk is in the slot; its path (until it is removed) and access. */
 bool uvm__sim_disk_at(struct uvm__hcs_system *s, unsigned controller, uint64_t lun,
                       const char **ret_path, bool *ret_read_only);

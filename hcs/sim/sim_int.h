@@ -13,7 +13,8 @@ struct uvm__sim_host {
     struct uvm__sim_params params;
     struct uvm__sim_ledger ledger;
     struct uvm__hcs_capacity capacity; /* memory_mb 0: no end */
-    struct uvm__list systems;          /* struct uvm__sim_system.link, oldest first */
+    uint64_t image_bytes;
+    struct uvm__list systems; /* struct uvm__sim_system.link, oldest first */
     struct {
         enum uvm__sim_fault fault;
         uint32_t skip;
@@ -30,7 +31,8 @@ struct uvm__sim_disk {
     struct uvm__list link;
     unsigned controller;
     uint64_t lun;
-    bool read_only;
+    uint64_t bytes;        /* of an image in VPMem: the range that it takes */
+    bool read_only, whole; /* the second: of a device of VPMem */
     char path[];
 };
 
@@ -44,6 +46,7 @@ struct uvm__sim_news {
 struct uvm__sim_facts {
     char owner[64];
     uint64_t memory_mb, processors;
+    uint64_t vpmem_devices, vpmem_bytes;
     struct uvm__guid controllers[UVM__DOC_SCSI_CONTROLLERS_MAX]; /* SCSI, by number */
     bool has_controller[UVM__DOC_SCSI_CONTROLLERS_MAX];
 };
@@ -101,6 +104,9 @@ void uvm__sim_modifies_fail(struct uvm__sim_system *s);
 /* NULL: no memory. */
 struct uvm__sim_disk *uvm__sim_disk_new(uvm_engine *e, unsigned controller,
                                         const struct uvm__doc_scsi_attachment *a);
+/* The same of an image in VPMem, of so many bytes. */
+struct uvm__sim_disk *uvm__sim_image_new(uvm_engine *e, const struct uvm__modify *m,
+                                         uint64_t bytes);
 void uvm__sim_disk_add(struct uvm__sim_system *s, struct uvm__sim_disk *take_d);
 void uvm__sim_disks_free(struct uvm__sim_system *s);
 /* Whether one of them has the file in a way that excludes another such use. */

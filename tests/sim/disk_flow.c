@@ -26,6 +26,10 @@ int disk_attach(struct world *w, struct world_call *c, const struct uvm_scsi_par
     return WORLD_START(w, c, uvm_scsi_attach(w->vm, p, w->scope, world_on_done, c, &c->op));
 }
 
+int disk_vpmem(struct world *w, struct world_call *c, const struct uvm_vpmem_params *p) {
+    return WORLD_START(w, c, uvm_vpmem_attach(w->vm, p, w->scope, world_on_done, c, &c->op));
+}
+
 int disk_detach(struct world *w, struct world_call *c, const char *id) {
     return WORLD_START(w, c, uvm_detach(w->vm, id, w->scope, world_on_done, c, &c->op));
 }
@@ -48,6 +52,11 @@ static int finish(struct world *w, struct world_call *c, int rc, char *ret_id) {
 int disk_attach_code(struct world *w, const struct uvm_scsi_params *p) {
     struct world_call c = {0};
     return finish(w, &c, disk_attach(w, &c, p), NULL);
+}
+
+int disk_vpmem_code(struct world *w, const struct uvm_vpmem_params *p, char ret_id[32]) {
+    struct world_call c = {0};
+    return finish(w, &c, disk_vpmem(w, &c, p), ret_id);
 }
 
 void disk_attach_well(struct world *w, const struct uvm_scsi_params *p, char ret_id[32]) {
@@ -98,8 +107,10 @@ uint32_t disk_rows(struct world *w, struct disk_row *ret, uint32_t max) {
         put_text(o, "guest_path", r->guest_path, sizeof r->guest_path);
         put_text(o, "state", r->state, sizeof r->state);
         const cJSON *at = uvm__json_get(UVM__JSON_STRICT, o, "location");
-        r->controller = (unsigned)number(at, "controller");
-        r->lun = number(at, "lun");
+        bool vpmem = uvm__json_get(UVM__JSON_STRICT, at, "device") != NULL;
+        r->controller = vpmem ? UVM__SIM_VPMEM + (unsigned)number(at, "device")
+                              : (unsigned)number(at, "controller");
+        r->lun = number(at, vpmem ? "offset" : "lun");
         r->refs = (uint32_t)number(o, "refs");
         r->quarantined = flag(o, "quarantined");
         r->read_only = flag(o, "read_only");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * guest_disk.c — the simulated agent's part of disks: MappedVirtualDisk and SCSIDevice, a table of mounts.
+ * guest_disk.c — the simulated agent's part of disks: MappedVirtualDisk, SCSIDevice and VPMemDevice, a table of
+ * mounts.
  *
  * As the reference's agent: a mount needs the disk, which the host must have attached by then; unmounting
  * what is not mounted is no error; a disk is let go of for good. A guest whose disk goes while it is
@@ -71,6 +72,10 @@ static bool is_mounted(const struct guest *g, unsigned controller, uint64_t lun)
 }
 
 void guest_disk_removed(struct guest *g, unsigned controller, uint64_t lun) {
+    if (controller >= UVM__SIM_VPMEM) { /* nothing lets go of memory; it must not be mounted */
+        g->seen->yanked += is_mounted(g, controller, lun);
+        return;
+    }
     uint64_t bit = UINT64_C(1) << lun;
     bool reached = g->server != NULL && uvm__server_version(g->server) != 0;
     if (is_mounted(g, controller, lun) || (reached && (g->ejected[controller] & bit) == 0)) {
@@ -120,6 +125,13 @@ static void read_mount(const cJSON *s, struct guest_mount *ret) {
     }
 }
 
+static void read_image(const cJSON *s, struct guest_mount *ret) {
+    *ret =
+        (struct guest_mount){.controller = UVM__SIM_VPMEM + (unsigned)number_of(s, "DeviceNumber"),
+                             .lun = number_of(get(s, "MappingInfo"), "DeviceOffsetInBytes"),
+                             .read_only = true};
+}
+
 static bool take(uint32_t *count) {
     bool any = *count > 0;
     *count -= any;
@@ -131,7 +143,8 @@ static const char *do_mount(struct guest *g, const char *path, const struct gues
     if (take(&g->script->refuse_mounts)) {
         return "mount: wrong fs type";
     }
-    if (what->controller >= 4 ||
+    bool vpmem = what->controller >= UVM__SIM_VPMEM;
+    if ((what->controller >= 4 && !vpmem) ||
         !uvm__sim_disk_at(g->system, what->controller, what->lun, NULL, NULL)) {
         return "no such disk";
     }
@@ -189,6 +202,10 @@ static void modify_now(struct guest_held *h) {
     read_mount(settings, &what);
     if (strcmp(type, "MappedVirtualDisk") == 0) {
         const char *path = text_of(settings, "MountPath");
+        failed = add ? do_mount(g, path, &what) : do_unmount(g, path);
+    } else if (strcmp(type, "VPMemDevice") == 0) {
+        const char *path = text_of(settings, "MountPath");
+        read_image(settings, &what);
         failed = add ? do_mount(g, path, &what) : do_unmount(g, path);
     } else if (strcmp(type, "SCSIDevice") == 0 && !add) {
         failed = do_eject(g, &what);

@@ -112,6 +112,10 @@ static void test_places_are_kept(void **state) {
         PLACE(uvm_scsi_params, ensure_filesystem, 56),
         PLACE(uvm_scsi_params, block_dev, 57),
         PLACE(uvm_scsi_params, encrypted, 58),
+        PLACE(uvm_vpmem_params, host_path, 8),
+        PLACE(uvm_vpmem_params, guest_path, 16),
+        PLACE(uvm_vpmem_params, whole_device, 24),
+        PLACE(uvm_vpmem_params, or_scsi, 25),
         PLACE(uvm_control_params, folder, 8),
         PLACE(uvm_control_params, owner_pid, 16),
         PLACE(uvm_qemu_params, qemu_path, 8),
@@ -129,10 +133,15 @@ static void test_places_are_kept(void **state) {
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         assert_place(&places[i]);
     }
+}
+
+static void test_sizes_are_kept(void **state) {
+    (void)state;
     assert_true(sizeof(struct uvm_engine_params) >= 40);
     assert_true(sizeof(struct uvm_vm_params) >= 120);
     assert_true(sizeof(struct uvm_exec_params) >= 96);
     assert_true(sizeof(struct uvm_scsi_params) >= 64);
+    assert_true(sizeof(struct uvm_vpmem_params) >= 32);
     assert_true(sizeof(struct uvm_control_params) >= 24);
     assert_true(sizeof(struct uvm_qemu_params) >= 56);
 }
@@ -356,6 +365,18 @@ static void test_attach(void **state) {
     EXPECT_EQ(&w, c.code, UVM_OK);
     assert_string_equal(uvm_attach_result(c.op).guest_path, "");
     world_call_end(&c);
+
+    struct uvm_vpmem_params image = UVM_VPMEM_PARAMS_INIT;
+    image.host_path = "/b";
+    struct newer image_more = newer(&image, sizeof image);
+    const struct uvm_vpmem_params *image_refused = (const void *)&image_more;
+    assert_int_equal(
+        WORLD_START(&w, &c, uvm_vpmem_attach(vm, image_refused, NULL, world_on_done, &c, &c.op)),
+        0);
+    world_wait(&w, &c, LIMIT_MS);
+    EXPECT_EQ(&w, c.code, UVM_E_INVAL);
+    EXPECT(&w, strstr(uvm_error_message(c.err), "newer libuvm") != NULL);
+    world_call_end(&c);
     world_vm_close(&w, vm);
     world_close(&w);
 }
@@ -377,6 +398,7 @@ static void test_version(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_places_are_kept),
+        cmocka_unit_test(test_sizes_are_kept),
         cmocka_unit_test(test_engine),
         cmocka_unit_test(test_service),
         cmocka_unit_test(test_control),

@@ -210,6 +210,7 @@ static void new_vm(struct sweep *s) {
     struct uvm_scsi_params a = disk_mount("/boot-a", NULL), b = disk_bare("/boot-b");
     const struct uvm_scsi_params *disks[] = {&a, &b, NULL};
     p.disks = s->t->row->disks ? disks : NULL;
+    p.vpmem_devices = 2;
     s->w.vm = disk_vm_new(&s->w, &p);
 }
 

@@ -49,6 +49,28 @@ static void prepare_shared(struct sweep *s) {
     prepare_mount(s);
 }
 
+static struct uvm_vpmem_params image(void) {
+    struct uvm_vpmem_params p = UVM_VPMEM_PARAMS_INIT;
+    p.host_path = PATH;
+    p.guest_path = GUEST_PATH;
+    return p;
+}
+
+static int start_image(struct sweep *s, struct world_call *c, uvm_scope *scope) {
+    struct uvm_vpmem_params p = image();
+    return WORLD_START(&s->w, c, uvm_vpmem_attach(s->w.vm, &p, scope, world_on_done, c, &c->op));
+}
+
+static int start_image_joined(struct sweep *s, struct world_call *c, uvm_scope *scope) {
+    int rc = start_image(s, &s->beside, NULL);
+    return rc < 0 ? rc : start_image(s, c, scope);
+}
+
+static void prepare_image(struct sweep *s) {
+    struct uvm_vpmem_params p = image();
+    EXPECT_EQ(&s->w, disk_vpmem_code(&s->w, &p, s->id), UVM_OK);
+}
+
 static int start_detach(struct sweep *s, struct world_call *c, uvm_scope *scope) {
     return WORLD_START(&s->w, c, uvm_detach(s->w.vm, s->id, scope, world_on_done, c, &c->op));
 }
@@ -121,6 +143,15 @@ const struct sweep_row *const sweep_rows[] = {
                               .start = start_detach},
     &(const struct sweep_row){
         "detach of one of two wishes", {0}, .prepare = prepare_shared, .start = start_detach},
+    &(const struct sweep_row){
+        "attach in VPMem", {.disks = 1, .mounts = 1, .rows = 1}, .start = start_image},
+    &(const struct sweep_row){"attach in VPMem beside another",
+                              {.disks = 1, .mounts = 1, .rows = 1},
+                              .start = start_image_joined},
+    &(const struct sweep_row){"detach in VPMem",
+                              {.disks = -1, .mounts = -1, .rows = -1},
+                              .prepare = prepare_image,
+                              .start = start_detach},
     &sweep_exec,
     &sweep_exec_io,
     &sweep_wait,

@@ -109,6 +109,12 @@ static void smallest(void **state) {
     expect(*state, &p, args);
 }
 
+#define NVDIMM(n, fd)                                                                              \
+    "-object",                                                                                     \
+        "memory-backend-file,id=pmem" n ",mem-path=/proc/self/fd/" fd                              \
+        ",size=4294967296,share=on,readonly=on,dump=off",                                          \
+        "-device", "nvdimm,id=nvdimm" n ",memdev=pmem" n ",slot=" n ",unarmed=on"
+
 static void everything(void **state) {
     static const char *const args[] = {
         "/usr/bin/q",
@@ -128,10 +134,14 @@ static void everything(void **state) {
         "-machine",
         "q35,memory-backend=ram0,nvdimm=on",
         "-m",
-        "size=2048M,slots=64,maxmem=272448M",
+        "size=2048M,slots=4,maxmem=18944M",
         "-object",
         "memory-backend-file,id=ram0,mem-path=/proc/self/fd/4,size=2048M,share=on,"
         "dump=off,prealloc=on",
+        NVDIMM("0", "10"),
+        NVDIMM("1", "11"),
+        NVDIMM("2", "12"),
+        NVDIMM("3", "13"), /* more of 4 GiB do not fit beside 2 GiB of memory */
         "-smp",
         "4,sockets=1,cores=8,threads=1,maxcpus=8",
         "-kernel",
@@ -232,7 +242,15 @@ CHANGE(numa, d->vm.topology.numa.present = true)
 CHANGE(second_port, (d->vm.devices.com_ports = com2, d->vm.devices.com_ports_count = 1))
 CHANGE(debug_port, (d->vm.devices.com_ports = com1_debug, d->vm.devices.com_ports_count = 1))
 CHANGE(attachment, (d->vm.devices.scsi = with_disk, d->vm.devices.scsi_count = 1))
-CHANGE(vpmem_device, d->vm.devices.vpmem.devices_count = 1)
+static const struct uvm__doc_vpmem_device far[] = {
+    {.number = 1, .host_path = "/d", .read_only = true}};
+static const struct uvm__doc_vpmem_device writable[] = {{.host_path = "/d"}};
+CHANGE(vpmem_device, (d->vm.devices.vpmem.devices = far, d->vm.devices.vpmem.devices_count = 1,
+                      d->vm.devices.vpmem.maximum_count = 2,
+                      d->vm.devices.vpmem.maximum_size_bytes = 2147483648u))
+CHANGE(vpmem_writable,
+       (d->vm.devices.vpmem.devices = writable, d->vm.devices.vpmem.devices_count = 1,
+        d->vm.devices.vpmem.maximum_count = 1, d->vm.devices.vpmem.maximum_size_bytes = 4096))
 CHANGE(vpmem_backing, d->vm.devices.vpmem.backing = "Physical")
 CHANGE(vpmem_space, (d->vm.devices.vpmem.maximum_count = 128,
                      d->vm.devices.vpmem.maximum_size_bytes = 4294967296u + 4096))
@@ -267,6 +285,7 @@ static const struct refusal refusals[] = {
     {debug_port, DEVICES "ComPorts.0.OptimizeForDebugger: "},
     {attachment, DEVICES "Scsi.df6d0690-79e5-55b6-a5ec-c1e2f77f580a.Attachments.0.CachingMode: "},
     {vpmem_device, DEVICES "VirtualPMem.Devices: "},
+    {vpmem_writable, DEVICES "VirtualPMem.Devices: "},
     {vpmem_backing, DEVICES "VirtualPMem.Backing: "},
     {vpmem_space, DEVICES "VirtualPMem.MaximumSizeBytes: "},
     {disabled_service, DEVICES "HvSocket.HvSocketConfig.ServiceTable: "},

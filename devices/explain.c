@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT
+ * explain.c — what all kinds do alike: errors that name the device, and requests to the guest.
+ */
+#include "devices/device_int.h"
+#include <string.h>
+
+bool uvm__device_lost(const uvm_error *err) {
+    return uvm_error_code(err) == UVM_E_CLOSED || uvm_error_code(err) == UVM_E_EXITED;
+}
+
+uvm_error *uvm__device_explain(const struct uvm__device *dev, const uvm_error *err,
+                               const char *what) {
+    char text[UVM__DEVICE_TEXT_BYTES];
+    dev->kind->text(dev, text, sizeof text);
+    enum uvm_error_code code = uvm__device_lost(err) ? UVM_E_CLOSED : uvm_error_code(err);
+    uvm_error *said = uvm__error(dev->devices->engine, code, uvm_error_sys(err), "%s: %s: %s: %s",
+                                 dev->devices->name, text, what, uvm_error_message(err));
+    const char *detail = uvm_error_detail(err);
+    said = uvm__error_detail(said, detail, strlen(detail));
+    return uvm__error_cause(said, uvm_error_ref((uvm_error *)err));
+}
+
+cJSON *uvm__guest_request(const char *resource_type, bool add) {
+    cJSON *root = cJSON_CreateObject();
+    if (root == NULL ||
+        cJSON_AddStringToObject(root, "RequestType", add ? "Add" : "Remove") == NULL ||
+        cJSON_AddStringToObject(root, "ResourceType", resource_type) == NULL) {
+        cJSON_Delete(root);
+        return NULL;
+    }
+    return root;
+}
+
+int uvm__guest_request_text(uvm_engine *e, cJSON *take_root, cJSON *take_settings, bool ok,
+                            char **ret) {
+    ok = ok && cJSON_AddItemToObject(take_root, "Settings", take_settings);
+    if (!ok) {
+        cJSON_Delete(take_settings);
+    }
+    *ret = ok ? uvm__json_print(e, take_root, NULL) : NULL;
+    cJSON_Delete(take_root);
+    return *ret == NULL ? -UVM_E_NOMEM : 0;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT
+ * single_int.h — a device that is one thing on the host and one in the guest: what such kinds share.
+ *
+ * A kind embeds struct uvm__single as its first member, fills in the four requests before anything happens,
+ * and takes single.c's functions into its row; what is left to it is who gets which place.
+ */
+#pragma once
+#include "devices/device_int.h"
+#include "hcs/modify_doc.h"
+
+enum uvm__single_state {
+    UVM__SINGLE_NEW,    /* nothing is on the host */
+    UVM__SINGLE_ADDING, /* `call` */
+    UVM__SINGLE_ADDED,
+    UVM__SINGLE_MOUNTING, /* `call` */
+    UVM__SINGLE_MOUNTED,
+    UVM__SINGLE_UNMOUNTING, /* `call` */
+    UVM__SINGLE_REMOVING,   /* `call` */
+    UVM__SINGLE_UNKNOWN /* the host did not say: only RELEASED, a removal or the VM's end settles it */
+};
+
+struct uvm__single {
+    struct uvm__device base;
+    enum uvm__single_state state;
+    bool released;                        /* RELEASED came */
+    bool blocked;                         /* the connection is lost: the VM's end settles it */
+    uvm_op *call;                         /* under way: host or guest; holds the device */
+    struct uvm__deadline timer;           /* bounds a removal; or waits for memory */
+    char *add, *remove, *mount, *unmount; /* requests; the engine's */
+    char resource[UVM__MODIFY_PATH_BYTES];
+    void (*over)(
+        struct uvm__single *s); /* its place is free: the host has let go, or the VM is over */
+};
+
+static inline struct uvm__single *uvm__single_of(const struct uvm__device *dev) {
+    return UVM__CONTAINER_OF((struct uvm__device *)dev, struct uvm__single, base);
+}
+
+/* Before uvm__device_init(). */
+void uvm__single_init(struct uvm__single *s, void (*over)(struct uvm__single *s));
+/* Frees the requests; at any time after init, without a call under way. */
+void uvm__single_deinit(uvm_engine *e, struct uvm__single *s);
+
+/* Of a row: */
+void uvm__single_turn(struct uvm__device *dev);
+bool uvm__single_withdraw(struct uvm__device *dev);
+void uvm__single_again(struct uvm__device *dev);
+void uvm__single_end(struct uvm__device *dev);
+/* For a row's released(): looks among the devices of that kind. */
+void uvm__single_released(struct uvm__devices *d, const struct uvm__device_kind *kind,
+                          const char *resource);
