@@ -207,6 +207,23 @@ static void print_table(double seconds) {
                   (unsigned long long)undone, (double)all / seconds);
 }
 
+/* What is disturbed at points is so in each row, and nothing in no row. */
+static void expect_visited(void) {
+    bool all = true;
+    for (unsigned c = 0; c < COLUMNS; c++) {
+        uint32_t sum = 0;
+        for (unsigned r = 0; r < sweep_rows_count; r++) {
+            sum += visited[r][c];
+            all = all && wanted[r];
+            bool cancels = c == COLUMN_CANCEL_IDLE && sweep_rows[r]->start != NULL;
+            if (wanted[r] && (cancels || c == COLUMN_CONNECTION || c == COLUMN_VMM_DEATH)) {
+                assert_true(visited[r][c] > 0);
+            }
+        }
+        assert_true(sum > 0 || !all);
+    }
+}
+
 static void the_sweep(void **unused) {
     (void)unused;
     clock_t began = clock();
@@ -216,6 +233,7 @@ static void the_sweep(void **unused) {
         }
     }
     print_table((double)(clock() - began) / CLOCKS_PER_SEC);
+    expect_visited();
 }
 
 /* Arguments: beginnings of rows; none: all. */
