@@ -109,7 +109,8 @@ int main(int argc, char **argv) {
     assert_true(argc > 6);
     rounds = (unsigned)strtoul(argv[6], NULL, 10);
     seed = argc > 7 ? strtoull(argv[7], NULL, 10) : seed;
-    kit_open(argv + 1);
+    char *files[] = {argv[1], argv[2], argv[3], argv[4], argv[5], NULL};
+    kit_open(files);
     (void)setenv("UVM_STATE_DIR", kit.state, 1);
     const char *temporary = getenv("TEST_TMPDIR");
     (void)snprintf(image, sizeof image, "%s/owner.img", temporary == NULL ? "/tmp" : temporary);
