@@ -262,6 +262,26 @@ def inside(table, folder):
     table.row("agent idle, RssAnon", (kib, "%.0f KiB" % kib), "", None, 1024, "<= 1 MiB")
 
 
+# ---- disks ------------------------------------------------------------------------------------------
+
+
+def disks(table, folder):
+    images = os.path.join(folder, "images")
+    os.mkdir(images)
+    os.chmod(images, 0o755)  # the reference's QEMU opens one by its path
+    found = json_lines([need("DISK_BENCH"), need("VMLINUX"), need("INITRD"), need("LAUNCH"), need("VMM"), images,
+                        os.environ.get("PAIRS", "50")])
+
+    def value(name, key):
+        return found[name][0][key] / 1000
+
+    took, hand = value("attach_mounted", "median_us"), value("attach_mounted", "reference_us")
+    table.row("disk, attach to mounted", "%.0f ms" % took, "QMP and mount by hand: %.0f ms" % hand,
+              took / max(1.1 * hand, hand + 10), 1, "<= 1.1 x or + 10 ms")
+    once, row = value("attach_64_at_once", "median_us"), value("attach_64_at_once", "reference_us")
+    table.row("64 disks at once", "%.0f ms" % once, "one after the other: %.0f ms" % row, once / row, 0.8, "<= 0.8")
+
+
 # ---- the control socket ---------------------------------------------------------------------------
 
 OWNERS = 50
@@ -335,7 +355,7 @@ def main():
     print("machine: %s, %d cores, Linux %s; %s" % (model.group(1) if model else "?", os.cpu_count(),
                                                    os.uname().release, vmm))
     print("method: see tests/bench/bench.py; medians, references run in turn in the same minutes\n")
-    only = os.environ.get("ONLY", "boots inside streams control sizes").split()
+    only = os.environ.get("ONLY", "boots inside streams disks control sizes").split()
     with tempfile.TemporaryDirectory(prefix="uvm-bench.") as folder:
         os.chmod(folder, 0o755)
         if "sizes" in only:
@@ -344,6 +364,8 @@ def main():
             inside(table, folder)
         if "streams" in only:
             streams(table, folder)
+        if "disks" in only:
+            disks(table, folder)
         if "control" in only:
             control(table, folder)
         if "boots" in only:
