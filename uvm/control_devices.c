@@ -32,14 +32,18 @@ struct attach_kind {
     int (*start)(struct control_call *call, const cJSON *settings, struct uvm__fail *f);
 };
 
-static bool add_device(cJSON *o, const char *id, const char *kind, const char *guest_path,
-                       uint32_t controller, uint32_t lun) {
-    bool ok = o != NULL && cJSON_AddStringToObject(o, "id", id) != NULL &&
-              cJSON_AddStringToObject(o, "kind", kind) != NULL &&
-              uvm__control_add_text(o, "guest_path", guest_path) != NULL;
+static bool add_device(cJSON *o, const struct uvm__attach_result *r) {
+    bool ok = o != NULL && cJSON_AddStringToObject(o, "id", r->id) != NULL &&
+              cJSON_AddStringToObject(o, "kind", r->kind) != NULL &&
+              uvm__control_add_text(o, "guest_path", r->guest_path) != NULL;
     cJSON *at = ok ? cJSON_AddObjectToObject(o, "location") : NULL;
-    return at != NULL && uvm__json_add_u64(at, "controller", controller) != NULL &&
-           uvm__json_add_u64(at, "lun", lun) != NULL;
+    if (at != NULL && strcmp(r->kind, "vpmem") == 0) {
+        return uvm__json_add_u64(at, "device", r->device) != NULL &&
+               uvm__json_add_u64(at, "offset", r->offset) != NULL &&
+               uvm__json_add_u64(at, "bytes", r->bytes) != NULL;
+    }
+    return at != NULL && uvm__json_add_u64(at, "controller", r->controller) != NULL &&
+           uvm__json_add_u64(at, "lun", r->lun) != NULL;
 }
 
 static void on_attached(uvm_op *op, const uvm_error *err, void *arg) {
@@ -53,7 +57,14 @@ static void on_attached(uvm_op *op, const uvm_error *err, void *arg) {
     char id[UVM__DEVICE_ID_BYTES];
     (void)snprintf(id, sizeof id, "%s", r.id);
     cJSON *o = cJSON_CreateObject();
-    bool ok = add_device(o, r.id, r.kind, r.guest_path, r.controller, r.lun) &&
+    bool ok = add_device(o, &(struct uvm__attach_result){.id = r.id,
+                                                         .kind = r.kind,
+                                                         .guest_path = r.guest_path,
+                                                         .controller = r.controller,
+                                                         .lun = r.lun,
+                                                         .device = r.device,
+                                                         .offset = r.offset,
+                                                         .bytes = r.bytes}) &&
               cJSON_AddBoolToObject(o, "shared", r.shared) != NULL &&
               uvm__json_add_u64(o, "refs", r.refs) != NULL;
     if (!uvm__control_reply(call, if_complete(o, ok))) {
@@ -91,12 +102,27 @@ static int start_scsi(struct control_call *call, const cJSON *settings, struct u
     return rc;
 }
 
+static int start_vpmem(struct control_call *call, const cJSON *s, struct uvm__fail *f) {
+    struct uvm_vpmem_params p = UVM_VPMEM_PARAMS_INIT;
+    int rc = uvm__control_get_text(s, "host_path", &p.host_path, f);
+    rc = rc < 0 ? rc : uvm__control_get_text(s, "guest_path", &p.guest_path, f);
+    rc = rc < 0 ? rc : uvm__control_get_bool(s, "whole_device", &p.whole_device, f);
+    rc = rc < 0 ? rc : uvm__control_get_bool(s, "or_scsi", &p.or_scsi, f);
+    if (rc == 0) {
+        rc = uvm_vpmem_attach(vm_of(call), &p, call->conn->scope, on_attached, call, &call->op);
+        rc = rc < 0 ? uvm__control_refused(vm_of(call), rc, f) : 0;
+    }
+    return rc;
+}
+
 static const struct attach_kind kinds[] = {
     {"scsi",
      (const char *const[]){"host_path", "read_only", "physical", "mount", "guest_path", "partition",
                            "options", "filesystem", "ensure_filesystem", "block_dev", "encrypted",
                            NULL},
      start_scsi},
+    {"vpmem", (const char *const[]){"host_path", "guest_path", "whole_device", "or_scsi", NULL},
+     start_vpmem},
 };
 
 int uvm__control_attach(struct control_call *call, const cJSON *params, struct uvm__fail *f) {
@@ -169,9 +195,7 @@ static cJSON *device_event(const uvm_control *c, enum uvm__device_news news,
               cJSON_AddStringToObject(o, "change", uvm__device_news_text(news)) != NULL &&
               uvm__json_add_u64(o, "at_ms", uvm__wall_ns(c->engine) / 1000000u) != NULL;
     cJSON *device = ok ? cJSON_AddObjectToObject(o, "device") : NULL;
-    return if_complete(o, device != NULL &&
-                              add_device(device, about->id, about->kind, about->guest_path,
-                                         about->controller, about->lun));
+    return if_complete(o, device != NULL && add_device(device, about));
 }
 
 void uvm__control_calls_on_device(struct control_conn *conn, enum uvm__device_news news,

@@ -270,8 +270,10 @@ static bool put_options(cJSON *o, const struct change *c) {
 }
 
 static cJSON *attach_params(struct change *c) {
-    if (strcmp(c->r.more[0], "scsi") != 0) {
-        out_usage("attach: \"%s\" is nothing that can be attached; scsi is", c->r.more[0]);
+    bool vpmem = strcmp(c->r.more[0], "vpmem") == 0; /* read-only and mounted by itself */
+    if (!vpmem && strcmp(c->r.more[0], "scsi") != 0) {
+        out_usage("attach: \"%s\" is nothing that can be attached; scsi and vpmem are",
+                  c->r.more[0]);
         return NULL;
     }
     c->host = disk_host_path("attach", c->r.more[1]);
@@ -280,13 +282,13 @@ static cJSON *attach_params(struct change *c) {
     }
     cJSON *params = cJSON_CreateObject();
     cJSON *s = params == NULL ? NULL : cJSON_AddObjectToObject(params, "settings");
-    bool ok = s != NULL && put_text(params, "kind", c->r.more[0]) &&
-              put_text(s, "host_path", c->host) && put_flag(s, "read_only", c->read_only) &&
-              put_flag(s, "mount", c->mount) && put_text(s, "guest_path", c->guest_path) &&
-              (c->partition == 0 || uvm__json_add_u64(s, "partition", c->partition) != NULL) &&
-              put_text(s, "filesystem", c->filesystem) &&
-              put_flag(s, "ensure_filesystem", c->ensure) &&
-              put_flag(s, "block_dev", c->block_dev) && put_options(s, c);
+    bool ok =
+        s != NULL && put_text(params, "kind", c->r.more[0]) && put_text(s, "host_path", c->host) &&
+        put_flag(s, "read_only", c->read_only && !vpmem) &&
+        put_flag(s, "mount", c->mount && !vpmem) && put_text(s, "guest_path", c->guest_path) &&
+        (c->partition == 0 || uvm__json_add_u64(s, "partition", c->partition) != NULL) &&
+        put_text(s, "filesystem", c->filesystem) && put_flag(s, "ensure_filesystem", c->ensure) &&
+        put_flag(s, "block_dev", c->block_dev) && put_options(s, c);
     if (!ok) {
         out_message("attach: out of memory");
         cJSON_Delete(params);
@@ -296,21 +298,25 @@ static cJSON *attach_params(struct change *c) {
 }
 
 static int attach(char **argv) {
-    struct change c = {.r = {.verb = &verb_attach,
-                             .more_wanted = {"what to attach: scsi", "FILE, the disk's image"},
-                             .on_option = attach_option},
-                       .method = "attach"};
+    struct change c = {
+        .r = {.verb = &verb_attach,
+              .more_wanted = {"what to attach: scsi, vpmem", "FILE, the disk's image"},
+              .on_option = attach_option},
+        .method = "attach"};
     return run(&c, argv, attach_params);
 }
 
 const struct verb verb_attach = {
     .name = "attach",
     .summary = "attach a disk to a UVM that runs",
-    .words = "NAME scsi FILE [--mount GUESTPATH] [--ro] [OPTION…]",
+    .words = "NAME scsi|vpmem FILE [--mount GUESTPATH] [--ro] [OPTION…]",
     .about =
         "Attaches the disk image (or block device) FILE, and mounts it where --mount says; prints\n"
         "the attachment's id and where the guest sees it. What is attached already in the same way\n"
-        "is shared: it is there until each attach has had its detach. Ctrl-C undoes all of it.",
+        "is shared: it is there until each attach has had its detach. Ctrl-C undoes all of it.\n"
+        "With vpmem the image is copied into memory that the guest reads, read-only and always\n"
+        "mounted; the UVM must have been booted with VPMem devices (boot --vpmem, or the annotation\n"
+        "io.microsoft.virtualmachine.devices.virtualpmem.maximumcount).",
     .options = attach_rows,
     .status = "0, 1, 2, 3 when there is no such UVM, 4 when it is in the wrong state, or disk or\n"
               "GUESTPATH are in use in another way, 124 the timeout passed, 130 interrupted.",

@@ -39,6 +39,7 @@ enum opt {
     OPT_ROOTFS,
     OPT_ROOTFS_ON,
     OPT_SCSI,
+    OPT_VPMEM,
     OPT_APPEND,
     OPT_ANNOTATION,
     OPT_DOCUMENT,
@@ -65,9 +66,11 @@ static const struct option_row rows[OPT_MAX + 1] = {
     [OPT_KERNEL] = {"kernel", 0, "FILE", "the guest's kernel"},
     [OPT_INITRD] = {"initrd", 0, "FILE", "the guest's initial file system"},
     [OPT_ROOTFS] = {"rootfs", 0, "FILE", "a disk image with the guest's root file system"},
-    [OPT_ROOTFS_ON] = {"rootfs-on", 0, "scsi", "as which device the guest sees it (scsi)"},
+    [OPT_ROOTFS_ON] = {"rootfs-on", 0, "scsi|vpmem", "as which device the guest sees it (scsi)"},
     [OPT_SCSI] = {"scsi", 0, "HOST[,GUEST[,ro]]",
                   "a disk from the start, mounted on GUEST; may be repeated"},
+    [OPT_VPMEM] = {"vpmem", 0, "HOST[,GUEST]",
+                   "an image in virtual PMem from the start, mounted; may be repeated"},
     [OPT_APPEND] = {"append", 0, "ARGS", "further kernel arguments"},
     [OPT_ANNOTATION] = {"annotation", 0, "K=V", "an option by its annotation; may be repeated"},
     [OPT_DOCUMENT] = {"document", 0, "FILE", "an HCS ComputeSystem to start from"},
@@ -102,6 +105,10 @@ struct boot_args {
     struct disk_words disks[LIST_MAX];
     const struct uvm_scsi_params *disk_list[LIST_MAX + 1];
     size_t disks_count;
+    struct disk_words images[LIST_MAX];
+    struct uvm_vpmem_params image_params[LIST_MAX];
+    const struct uvm_vpmem_params *image_list[LIST_MAX + 1];
+    size_t images_count;
     uint64_t timeout_ms;
     uint32_t count, parallel;
     unsigned verbose;
@@ -179,6 +186,24 @@ static bool add_disk(struct boot_args *b, const char *value) {
     return true;
 }
 
+static bool add_image(struct boot_args *b, const char *value) {
+    size_t n = b->images_count;
+    if (n == LIST_MAX) {
+        out_usage("boot: --vpmem: more than %u", LIST_MAX);
+        return false;
+    }
+    if (!disk_words_read(&b->images[n], "boot: --vpmem", value)) {
+        return false;
+    }
+    b->image_params[n] = (struct uvm_vpmem_params)UVM_VPMEM_PARAMS_INIT;
+    b->image_params[n].host_path = b->images[n].params.host_path;
+    b->image_params[n].guest_path = b->images[n].params.guest_path;
+    b->image_list[n] = &b->image_params[n];
+    b->images_count++;
+    b->run.vm.vpmem = b->image_list;
+    return true;
+}
+
 static bool read_count(enum opt o, const char *value, uint64_t max, uint32_t *ret) {
     uint64_t n;
     if (!args_read_number(value, 1, max, &n)) {
@@ -203,7 +228,9 @@ static bool on_value(struct boot_args *b, enum opt o, const char *value) {
     case OPT_ENV:
         return add_env(b, value);
     case OPT_ROOTFS_ON:
-        return strcmp(value, "scsi") == 0 || bad_value(o, value, "scsi");
+        vm->rootfs_on = strcmp(value, "vpmem") == 0 ? UVM_ROOTFS_ON_VPMEM : UVM_ROOTFS_ON_SCSI;
+        return strcmp(value, "scsi") == 0 || strcmp(value, "vpmem") == 0 ||
+               bad_value(o, value, "scsi or vpmem");
     case OPT_ROOTFS:
         free(b->rootfs);
         b->rootfs = disk_host_path("boot: --rootfs", value);
@@ -211,6 +238,8 @@ static bool on_value(struct boot_args *b, enum opt o, const char *value) {
         return b->rootfs != NULL;
     case OPT_SCSI:
         return add_disk(b, value);
+    case OPT_VPMEM:
+        return add_image(b, value);
     case OPT_ANNOTATION:
         if (b->annotations_count == LIST_MAX) {
             out_usage("boot: --annotation: more than %u", LIST_MAX);
@@ -515,6 +544,9 @@ static int boot(char **argv) {
     }
     for (size_t i = 0; i < b.disks_count; i++) {
         disk_words_free(&b.disks[i]);
+    }
+    for (size_t i = 0; i < b.images_count; i++) {
+        disk_words_free(&b.images[i]);
     }
     free(b.rootfs);
     free(b.document);
