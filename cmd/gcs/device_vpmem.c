@@ -79,18 +79,23 @@ static int read_slice(const cJSON *settings, struct slice *s, struct gcs_words *
 
 static bool read_number(const char *path, unsigned *ret) {
     FILE *f = fopen(path, "re");
-    bool read = f != NULL && fscanf(f, "%u", ret) == 1;
+    char text[16], *end = text;
+    bool read = f != NULL && fgets(text, sizeof text, f) != NULL;
+
+    if (read) {
+        *ret = (unsigned)strtoul(text, &end, 10);
+    }
 
     if (f != NULL) {
         fclose(f);
     }
-    return read;
+    return end != text;
 }
 
 /* What the kernel calls the range of slot `device`; the same where no range has such an index. */
 static unsigned kernel_number(unsigned device) {
     DIR *d = opendir(REGIONS);
-    unsigned found = device, index;
+    unsigned found = device, index = 0;
     struct dirent *e;
     char path[sizeof REGIONS + NAME_MAX + 32];
 

@@ -318,7 +318,7 @@ static int check_range(struct uvm__qemu_system *s, const struct range *g, struct
             return uvm__fail(f, UVM_E_EXISTS, 0,
                              "disk %.120s: VPMem device %u holds %.120s from %llu to %llu", g->file,
                              g->device, o->file, (unsigned long long)o->offset,
-                             (unsigned long long)(o->offset + o->bytes));
+                             (unsigned long long)o->offset + o->bytes);
         }
     }
     return 0;
