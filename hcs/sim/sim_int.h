@@ -114,7 +114,7 @@ bool uvm__sim_disk_excluded(const struct uvm__list *disks, const char *path, boo
 
 /* document.c: -UVM_E_NOMEM or what the document gets wrong, with words in `why`; then nothing is kept. */
 int uvm__sim_document_read(uvm_engine *e, const char *text, size_t bytes,
-                           struct uvm__sim_document *ret, struct uvm__fail *why);
+                           struct uvm__sim_document *d, struct uvm__fail *why);
 void uvm__sim_document_deinit(uvm_engine *e, struct uvm__sim_document *d);
 /* Makes it so: controllers are offered, disks are there. -UVM_E_NOMEM: the system is then to be ended. */
 int uvm__sim_document_apply(struct uvm__sim_document *d, struct uvm__sim_system *s);

@@ -24,8 +24,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 enum { DISKS = 64, PAIRS_MAX = 1000, HAND_LUN = 63, ROUNDS = 3 };
 
 static const char *folder;

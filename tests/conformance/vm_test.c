@@ -18,8 +18,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 static char **args, folder[PATH_MAX];
 static struct uvm_qemu_params qemu = UVM_QEMU_PARAMS_INIT;
 static uvm_harness *h;

@@ -24,8 +24,6 @@
 #include <time.h>
 #include <unistd.h>
 
-extern char **environ;
-
 enum {
     DISKS = 6,
     SPLIT = 3, /* this one has two partitions; those behind it have no file system */
@@ -115,9 +113,10 @@ static void make_images(void) {
             for (unsigned p = 0; p < 2; p++) {
                 unsigned first = 2048 + p * SECTORS;
                 make_filesystem(image(d), first * 512);
-                table[446 + 16 * p + 4] = 0x83;
-                put_u32(table + 446 + 16 * p + 8, first);
-                put_u32(table + 446 + 16 * p + 12, SECTORS);
+                unsigned char *entry = table + 446 + (size_t)16 * p;
+                entry[4] = 0x83;
+                put_u32(entry + 8, first);
+                put_u32(entry + 12, SECTORS);
             }
             table[510] = 0x55;
             table[511] = 0xaa;

@@ -22,8 +22,6 @@
 #include <time.h>
 #include <unistd.h>
 
-extern char **environ;
-
 #define WAY_MAP(X)                                                                                 \
     X(STOP, "stopped")                                                                             \
     X(CLOSE, "closed as it is")                                                                    \
