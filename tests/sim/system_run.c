@@ -53,6 +53,8 @@ static void learn(struct world_call *c) {
     f->undone += c->code == UVM_E_UNDO;
     f->failed += c->code != UVM_OK && c->code != UVM_E_CANCELED && c->code != UVM_E_TIMEDOUT;
     a->v->undone += c->code == UVM_E_UNDO;
+    /* An agent without process control cannot kill what was started before the cancel came. */
+    a->r->lost_execs += a->r->plan->plain_agent && a->verb == SYSTEM_EXEC && c->code == UVM_E_UNDO;
     if (a->verb == SYSTEM_DETACH && c->code == UVM_E_UNDO) {
         learn_detached(a, true);
     }

@@ -23,7 +23,15 @@ struct world_record {
 };
 
 static void print_record(const struct world_record *r) {
-    static const char *const kinds[] = {"", "begins", "ends", "step begins", "step ends"};
+    static const char *const kinds[] = {
+        [UVM_LOG_TEXT] = "",
+        [UVM_LOG_OP_BEGIN] = "begins",
+        [UVM_LOG_OP_END] = "ends",
+        [UVM_LOG_STEP_BEGIN] = "step begins",
+        [UVM_LOG_STEP_END] = "step ends",
+        [UVM_LOG_UNDO_BEGIN] = "undo begins",
+        [UVM_LOG_UNDO_END] = "undo ends",
+    };
     print_error("  %6llu #%llu %s %s %s %s%s\n", (unsigned long long)r->said.at_ms,
                 (unsigned long long)r->said.op_id, r->said.op, r->said.step, kinds[r->said.kind],
                 r->said.code == 0 ? "" : uvm_error_code_name(r->said.code), r->text);
