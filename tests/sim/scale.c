@@ -35,7 +35,7 @@ static void tell(const struct scale *s, bool up, uint32_t count) {
 
 void scale_run(struct scale *s) {
     static struct world w;
-    uvm_vm **vms = calloc(s->vms, sizeof vms[0]);
+    uvm_vm **vms = calloc(s->vms, sizeof(uvm_vm *));
     UVM_ASSERT(vms != NULL);
     world_open_at(&w, &world_paces[1]);
     uint64_t idle = w.live_bytes;

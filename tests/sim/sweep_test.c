@@ -66,7 +66,10 @@ static void at_each_point(unsigned row, const struct sweep_trial *like, struct w
         t.inject[0].at = at;
         t.codes |= codes;
         sweep_run(&t);
-        count(row, column == COLUMN_CANCEL_IDLE ? (enum column)(column + t.phase) : column, &t);
+        count(row,
+              column == COLUMN_CANCEL_IDLE ? (enum column)((unsigned)column + (unsigned)t.phase)
+                                           : column,
+              &t);
     }
 }
 

@@ -3,6 +3,7 @@
  */
 #include "tests/sim/system_int.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The longest that an answer can be late, and what follows it. */
@@ -124,6 +125,10 @@ static void check_vm(struct system_run *r, struct system_vm *v, struct counts *c
     c->disks += uvm__sim_disks(s);
     c->mounts += guest_mounts(g);
     c->processes += guest_processes(g);
+}
+
+void system_free(void *memory) {
+    free(memory);
 }
 
 void system_quiet(struct system_run *r) {

@@ -59,3 +59,5 @@ struct system_run {
 /* Lets time pass until nothing but waits is under way, and late answers are in; then all must agree. */
 void system_quiet(struct system_run *r);
 void system_reap(struct system_run *r);
+/* free(), where the analyzer does not follow a list that shrinks. */
+void system_free(void *memory);

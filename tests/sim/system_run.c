@@ -100,7 +100,7 @@ static void act_free(struct system_act *a) {
     uvm__list_remove(&a->link);
     uvm_scope_unref(a->scope);
     world_call_end(&a->call);
-    free(a);
+    system_free(a);
 }
 
 /* A start that was refused was nothing. */
@@ -252,7 +252,7 @@ static void let_go_of_all(struct system_vm *v) {
         struct system_proc *p = UVM__CONTAINER_OF(v->procs.next, struct system_proc, link);
         uvm__list_remove(&p->link);
         uvm_process_close(p->p);
-        free(p);
+        system_free(p);
     }
 }
 

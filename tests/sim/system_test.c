@@ -110,17 +110,16 @@ static void run_seed(uint64_t seed) {
         keep[i] = true;
     }
     struct search s = {.plan = &p};
-    if (!run_apart(&p, keep, shrinks ? &s.looked_for : NULL)) {
-        if (shrinks) {
-            print_kept(&p, keep, shrink(keep, p.count, fails_again, &s, TRIES));
-            (void)run_apart(&p, keep, NULL); /* for what it says */
-        }
-        free(keep);
-        system_plan_free(&p);
-        fail_msg("seed %llu", (unsigned long long)seed);
+    bool well = run_apart(&p, keep, shrinks ? &s.looked_for : NULL);
+    if (!well && shrinks) {
+        print_kept(&p, keep, shrink(keep, p.count, fails_again, &s, TRIES));
+        (void)run_apart(&p, keep, NULL); /* for what it says */
     }
     free(keep);
     system_plan_free(&p);
+    if (!well) {
+        fail_msg("seed %llu", (unsigned long long)seed);
+    }
 }
 
 static void random_systems(void **unused) {

@@ -44,7 +44,7 @@ static void places(void **state) {
     for (unsigned i = 0; i < 8; i++) {
         (void)snprintf(path, sizeof path, "/i%u", i);
         attach(&w, path, id[i]);
-        expect_at(&w, id[i], i / 4, i % 4 * 4 * MIB);
+        expect_at(&w, id[i], i / 4, (uint64_t)(i % 4 * 4) * MIB);
     }
     struct uvm_vpmem_params more = image("/more");
     EXPECT_EQ(&w, disk_vpmem_code(&w, &more, NULL), UVM_E_LIMIT);

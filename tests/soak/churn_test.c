@@ -334,12 +334,16 @@ static void view_engine(unsigned ret_lun[DISKS]) {
     cJSON_ArrayForEach(o, tree) {
         const struct attachment *a = by_id(uvm__json_string(get(o, "id")));
         uint64_t lun = 0;
-        if (a == NULL || !is(o, "host_path", image(a->disk)) || !is(o, "guest_path", a->path) ||
+        if (a == NULL) {
+            FAIL("the engine has %s, which nobody attached", uvm__json_string(get(o, "id")));
+            continue;
+        }
+        if (!is(o, "host_path", image(a->disk)) || !is(o, "guest_path", a->path) ||
             !is(o, "state", "attached") || !has_flag(o, "quarantined", false) ||
             !has_flag(o, "read_only", read_only[a->disk]) || !has_number(o, "refs", a->refs) ||
             !has_number(o, "partition", a->partition) ||
             !has_number(get(o, "location"), "controller", 0)) {
-            FAIL("the engine has another %s", a == NULL ? "one" : a->id);
+            FAIL("the engine has another %s", a->id);
         }
         assert_int_equal(uvm__json_u64(get(get(o, "location"), "lun"), 63, &lun), 0);
         ret_lun[a->disk] = (unsigned)lun;

@@ -97,7 +97,7 @@ static uint64_t model_take(unsigned class) {
     }
     uint64_t at = model_take(class + 1);
     for (unsigned i = 1; at != UINT64_MAX && i < 4; i++) {
-        model_free[class][at + i * (1u << 2 * class)] = true;
+        model_free[class][at + (uint64_t)i * (1u << 2 * class)] = true;
     }
     return at;
 }
@@ -108,11 +108,11 @@ static void model_give(unsigned class, uint64_t at) {
     bool whole = class + 1 < UVM__VPMEM_CLASSES;
     model_free[class][at] = true;
     for (unsigned i = 0; whole && i < 4; i++) {
-        whole = model_free[class][parent + i * units];
+        whole = model_free[class][parent + (uint64_t)i * units];
     }
     if (whole) {
         for (unsigned i = 0; i < 4; i++) {
-            model_free[class][parent + i * units] = false;
+            model_free[class][parent + (uint64_t)i * units] = false;
         }
         model_give(class + 1, parent);
     }
