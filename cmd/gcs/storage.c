@@ -285,6 +285,9 @@ int gcs_mount_options(const cJSON *words, struct gcs_mount_options *ret, struct 
     const cJSON *item;
 
     memset(ret, 0, sizeof *ret);
+    if (!uvm__json_absent(words) && !cJSON_IsArray(words)) {
+        return gcs_bad(w, "Options: no list of words");
+    }
     cJSON_ArrayForEach(item, words) {
         const char *text = uvm__json_string(item);
         const struct option_word *known = text == NULL ? NULL : find_word(text);
