@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * scale.c — see scale.h. In a world where everything takes no time: no VM waits for another's heartbeats.
+ * scale.c — see scale.h. In a world where everything takes no time.
  */
 #include "tests/sim/scale.h"
 #include "async/check.h"
@@ -8,14 +8,44 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void come_up(struct world *w, uvm_vm **vm, uint32_t number) {
-    char name[16], id[32];
-    (void)snprintf(name, sizeof name, "sim-%u", number);
+#define AT_ONCE 100u /* come up together, so that little time passes and with it few heartbeats */
+
+static void wait_well(struct world *w, struct world_call *c) {
+    world_wait(w, c, 1000);
+    EXPECT_EQ(w, c->code, UVM_OK);
+    world_call_end(c);
+}
+
+static void come_up(struct world *w, uvm_vm **vms, uint32_t first, uint32_t count) {
+    static struct world_call calls[AT_ONCE];
+    static struct flow flows[AT_ONCE];
     struct uvm_scsi_params disk = disk_mount("/disk", "/data");
-    *vm = w->vm = world_vm_new(w, name);
-    world_boot_well(w, w->vm);
-    disk_attach_well(w, &disk, id);
-    flow_well(w, w->vm, FLOW_TRUE);
+    char name[16];
+    for (uint32_t i = 0; i < count; i++) {
+        (void)snprintf(name, sizeof name, "sim-%u", first + i);
+        vms[i] = world_vm_new(w, name);
+        calls[i] = (struct world_call){0};
+        EXPECT_EQ(w, world_boot(w, &calls[i], vms[i], NULL), 0);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        wait_well(w, &calls[i]);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        w->vm = vms[i];
+        calls[i] = (struct world_call){0};
+        EXPECT_EQ(w, disk_attach(w, &calls[i], &disk), 0);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        wait_well(w, &calls[i]);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        EXPECT_EQ(w, flow_start(&flows[i], w, vms[i], &flow_rows[FLOW_TRUE], NULL), 0);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        flow_wait(&flows[i], 1000);
+        flow_expect(&flows[i]);
+        flow_end(&flows[i]);
+    }
 }
 
 static void go_down(struct world *w, uvm_vm *vm) {
@@ -40,9 +70,11 @@ void scale_run(struct scale *s) {
     world_open_at(&w, &world_paces[1]);
     uint64_t idle = w.live_bytes;
     tell(s, true, 0);
-    for (uint32_t i = 0; i < s->vms; i++) {
-        come_up(&w, &vms[i], i);
-        tell(s, true, i + 1);
+    world_script(&w, NULL);
+    for (uint32_t i = 0; i < s->vms; i += AT_ONCE) {
+        uint32_t count = s->vms - i < AT_ONCE ? s->vms - i : AT_ONCE;
+        come_up(&w, &vms[i], i, count);
+        tell(s, true, i + count);
     }
     struct uvm__sim_ledger l = uvm__sim_ledger(w.host);
     EXPECT(&w, l.running == s->vms && l.disks == s->vms && w.seen.mounts == s->vms);
