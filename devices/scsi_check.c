@@ -199,7 +199,10 @@ static bool same_options(const char *const *a, const char *const *b) {
 bool uvm__scsi_same_mount(const struct uvm__scsi_params *a, const struct uvm__scsi_params *b) {
     const char *fa = a->filesystem == NULL ? "" : a->filesystem;
     const char *fb = b->filesystem == NULL ? "" : b->filesystem;
+    static const char *const none[] = {NULL};
     return a->mount == b->mount && a->partition == b->partition && a->block_dev == b->block_dev &&
            a->encrypted == b->encrypted && a->ensure_filesystem == b->ensure_filesystem &&
-           strcmp(fa, fb) == 0 && same_options(a->options, b->options);
+           strcmp(fa, fb) == 0 &&
+           same_options(a->options == NULL ? none : a->options,
+                        b->options == NULL ? none : b->options);
 }

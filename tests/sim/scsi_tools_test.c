@@ -172,11 +172,48 @@ static void without_memory(void **unused) {
     assert_true(failed > 0);
 }
 
+/* Somebody has the tools disk as a disk of his own, or gets it, or lets go of it at that moment. */
+static void somebody_has_it(void **unused) {
+    (void)unused;
+    for (uint64_t ms = 0; ms < 16; ms++) {
+        for (int leaves = 0; leaves < 2; leaves++) {
+            struct world_call own = {0}, a = {0};
+            struct world w;
+            char id[32];
+            open_world(&w, leaves ? "somebody lets go of the tools" : "somebody has the tools");
+            struct uvm_scsi_params p = disk_mount(TOOLS, TOOLS_AT);
+            p.read_only = true;
+            p.filesystem = "ext4";
+            if (leaves) {
+                disk_attach_well(&w, &p, id);
+                EXPECT_EQ(&w, disk_detach(&w, &own, id), 0);
+            } else {
+                EXPECT_EQ(&w, disk_attach(&w, &own, &p), 0);
+            }
+            world_pass(&w, ms);
+            p = formatted("/a");
+            EXPECT_EQ(&w, disk_attach(&w, &a, &p), 0);
+            disk_wait(&w, &a, 1000, UVM_OK);
+            disk_end(&a);
+            disk_wait(&w, &own, 1000, UVM_OK);
+            disk_end(&own);
+            tools_id(&w, id);
+            if (!leaves) {
+                EXPECT_EQ(&w, w.seen.mounted, 2);
+                disk_detach_well(&w, id);
+            }
+            EXPECT_EQ(&w, disk_detach_code(&w, id), UVM_E_STATE); /* it is there for good */
+            disk_expect_agreement(&w);
+            disk_close(&w);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(comes_once_and_stays),     cmocka_unit_test(does_not_come),
         cmocka_unit_test(who_asked_first_gives_up), cmocka_unit_test(the_vm_ends_meanwhile),
-        cmocka_unit_test(without_memory),
+        cmocka_unit_test(somebody_has_it),          cmocka_unit_test(without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
