@@ -16,6 +16,7 @@
 #include "async/engine_int.h"
 #include "async/limits.h"
 #include "async/log.h"
+#include "async/mark.h"
 #include "async/op_int.h"
 #include "async/plant.h"
 #include <inttypes.h>
@@ -125,6 +126,7 @@ static void resolve(uvm_op *op, uvm_error *take_err) {
 static void over(uvm_op *op) {
     UVM_ASSERT(op->resolved && !op->in_flight && op->armed == 0);
     op->phase = UVM__OP_OVER;
+    UVM__MARK_IF(saga_lifted, uvm__list_linked(&op->quarantine_link));
     uvm__ready_cancel(op->engine, &op->ready);
     uvm__deadline_clear(op->engine, &op->scope.deadline);
     uvm__deadline_clear(op->engine, &op->undo_scope.deadline);
@@ -210,10 +212,12 @@ static void begin_undo(uvm_op *op, uvm_error *take_err) {
 /* True when there is more to do at once. */
 static bool turn_undo(uvm_op *op) {
     if (op->stuck && vm_gone(op)) {
+        UVM__MARK(saga_unstuck);
         op->stuck = false;
     }
     if (op->in_flight || op->stuck) {
         if (has_reason(&op->undo_scope, UVM__TIMED_OUT)) {
+            UVM__MARK_IF(saga_quarantine_undo, !op->resolved);
             resolve_quarantined(op, NULL);
         }
         return false;
@@ -244,10 +248,13 @@ void uvm__undo_done(uvm_op *op, uvm_error *take_err) {
     UVM_ASSERT(op->phase == UVM__OP_UNDO && op->in_flight);
     op->in_flight = false;
     say_span(op, UVM_LOG_UNDO_END, step_row(op, op->step)->name, op->step_us, take_err);
+    UVM__MARK_IF(saga_undo_vm_gone, take_err != NULL && vm_gone(op));
     if (take_err != NULL && !vm_gone(op)) {
         /* A lost connection mostly means that the VM is going: its end settles it, or the deadline. */
         op->stuck = true;
+        UVM__MARK_IF(saga_undo_lost, uvm_error_code(take_err) == UVM_E_CLOSED);
         if (uvm_error_code(take_err) != UVM_E_CLOSED) {
+            UVM__MARK(saga_undo_failed);
             uvm_error *why = uvm_error_ref(take_err);
             if (op->failure == NULL) {
                 op->failure = why;
@@ -265,6 +272,7 @@ void uvm__undo_done(uvm_op *op, uvm_error *take_err) {
 
 /* A reason holds while a step is under way. */
 static void react(uvm_op *op) {
+    UVM__MARK_IF(saga_stop_committed, op->committed && uvm__scope_reason(&op->scope) != UVM__GO);
     if (op->committed || uvm__scope_reason(&op->scope) == UVM__GO) {
         return;
     }
@@ -282,6 +290,7 @@ static void react(uvm_op *op) {
         if (op->failure == NULL) {
             op->failure = uvm__scope_error(&op->scope);
         }
+        UVM__MARK_IF(saga_quarantine_run, !op->resolved);
         resolve_quarantined(op, NULL);
     }
 }
@@ -297,6 +306,7 @@ static bool turn_run(uvm_op *op) {
         return true;
     }
     if (!op->committed && uvm__scope_reason(&op->scope) != UVM__GO) {
+        UVM__MARK_IF(saga_stop_idle, !op->asked);
         begin_undo(op, uvm__scope_error(&op->scope));
         return true;
     }
@@ -339,11 +349,15 @@ void uvm__step_done(uvm_op *op, uvm_error *take_err) {
     const struct uvm__step *row = step_row(op, op->step);
     op->in_flight = false;
     say_span(op, UVM_LOG_STEP_END, row->name, op->step_us, take_err);
+    UVM__MARK_IF(saga_late_success, take_err == NULL && op->resolved);
+    UVM__MARK_IF(saga_late_failure, take_err != NULL && op->resolved);
     if (take_err == NULL) {
         bool drop = UVM__PLANT(drop_late_success) && uvm__scope_reason(&op->scope) != UVM__GO;
         if (row->undo != NULL && !drop) {
             op->armed |= 1u << op->step;
         }
+        UVM__MARK_IF(saga_same_tick, uvm__scope_reason(&op->scope) != UVM__GO && !op->asked);
+        UVM__MARK_IF(saga_asked_too_late, op->asked);
         /* A reason that came before this success wins, unless there is nothing to take back. */
         bool wanted = uvm__scope_reason(&op->scope) == UVM__GO || op->armed == 0;
         if (op->step == op->saga->commit_step && !op->resolved && wanted) {
@@ -351,6 +365,7 @@ void uvm__step_done(uvm_op *op, uvm_error *take_err) {
         }
         op->step++;
     } else {
+        UVM__MARK_IF(saga_failed_armed, (op->armed & 1u << op->step) != 0);
         uvm_error *err = uvm__error_step(take_err, row->name);
         /* A step that ended because it was asked to did not fail: the reason is the outcome. */
         bool obeyed = uvm__scope_reason(&op->scope) != UVM__GO && !op->committed &&

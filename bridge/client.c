@@ -14,6 +14,7 @@
 #include "async/check.h"
 #include "async/cleanup.h"
 #include "async/log.h"
+#include "async/mark.h"
 #include "bridge/client_int.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -116,6 +117,7 @@ bool uvm__rpc_withdraw(struct uvm__rpc *rpc) {
     if (rpc->state != UVM__RPC_QUEUED) {
         return false;
     }
+    UVM__MARK(bridge_withdrawn);
     rpc->state = UVM__RPC_IDLE;
     uvm_op_unref(dequeue(rpc));
     return true;
@@ -215,6 +217,7 @@ __attribute__((format(printf, 2, 3))) static void broken(struct uvm__bridge *b, 
 }
 
 static void lacks_memory(struct uvm__bridge *b) {
+    UVM__MARK(bridge_memory);
     uint64_t now = uvm__now_ms(b->engine);
     if (b->memory_since_ms == 0) {
         b->memory_since_ms = now + 1; /* 0 says that it does not lack */
@@ -284,6 +287,8 @@ static void pump(struct uvm__bridge *b) {
 static int take_response(struct uvm__bridge *b, const struct uvm__frame *frame) {
     struct uvm__call *call = uvm__call_find(&b->calls, frame->header.id);
     if (call == NULL) {
+        UVM__MARK_IF(bridge_twice, frame->header.id < b->next_id);
+        UVM__MARK_IF(bridge_unknown, frame->header.id >= b->next_id);
         broken(b, "%s: the guest answered id %" PRIu64 ", which is not in flight", b->name,
                frame->header.id);
         return 0;

@@ -10,6 +10,7 @@
 #include "async/check.h"
 #include "async/cleanup.h"
 #include "async/log.h"
+#include "async/mark.h"
 #include "bridge/client_int.h"
 #include <inttypes.h>
 #include <string.h>
@@ -106,6 +107,7 @@ static void on_sent(struct uvm__rpc *rpc) {
 static void on_reply(struct uvm__rpc *rpc, struct uvm__rpc_reply *reply, const uvm_error *err) {
     struct call_state *c = UVM__CONTAINER_OF(rpc, struct call_state, rpc);
     if (c->over) {
+        UVM__MARK_IF(bridge_orphan, reply != NULL);
         return;
     }
     if (reply == NULL) {
@@ -157,6 +159,7 @@ static void call_cancel(uvm_op *op, void *state) {
         c->bridge->negotiating = false;
     }
     if (withdrawn || !uvm__messages[c->rpc.msg].effect) {
+        UVM__MARK_IF(bridge_abandoned, !withdrawn);
         uvm__rpc_abandon(&c->rpc);
         step_over(c, uvm__scope_error(uvm__op_scope(op)));
     }

@@ -13,6 +13,7 @@
 #include "async/alloc.h"
 #include "async/check.h"
 #include "async/cleanup.h"
+#include "async/mark.h"
 #include "bridge/process_int.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -179,6 +180,7 @@ static void on_kill_reply(struct uvm__rpc *rpc, struct uvm__rpc_reply *reply,
     bool refused =
         reply != NULL && reply->result.result != 0 && reply->result.result != UVM__HR_NOT_FOUND;
     if (refused && p->undoing) {
+        UVM__MARK(process_kill_refused);
         p->undoing = false;
         uvm__undo_done(p->op, uvm__rpc_refused(rpc, reply));
     }
@@ -196,12 +198,14 @@ static void execute_undo(uvm_op *op, void *state) {
         return;
     }
     if (p->exited) {
+        UVM__MARK(process_exited);
         uvm__undo_done(op, p->gone ? NULL : uvm_error_ref(p->exit_err));
         return;
     }
     p->undoing = true;
     bool can_kill = p->container_id != NULL || b->capabilities.process_control > 0;
     if (!can_kill) {
+        UVM__MARK(process_unkillable);
         uvm__scope_fail(uvm__op_undo_scope(op), UVM__TIMED_OUT, NULL);
         return;
     }

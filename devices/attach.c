@@ -8,6 +8,7 @@
  * The one undo is reserve's: it ends when the device is gone, or others keep it. While it cannot go, the
  * operation reports UNDO and waits on: a late answer, RELEASED or a detach that worked lifts the quarantine.
  */
+#include "async/mark.h"
 #include "async/plant.h"
 #include "devices/device_int.h"
 #include <stdio.h>
@@ -54,6 +55,7 @@ static void try_reserve(struct attach *a) {
     }
     int rc = a->kind->reserve(a->devices, a->params, &dev, &a->shared, &f);
     if (rc == -UVM_E_AGAIN) {
+        UVM__MARK(attach_place);
         a->awaits = RESERVING;
         uvm__device_wait(&a->wait, &a->devices->reserving);
         return;
@@ -80,8 +82,10 @@ static void look(struct attach *a) {
     struct uvm__device *dev = a->dev;
     enum uvm__device_phase enough = a->awaits == HOST ? UVM__DEVICE_HOST : UVM__DEVICE_READY;
     if (dev->phase == UVM__DEVICE_GONE) {
+        UVM__MARK(attach_vm_gone);
         end_step(a, over_error(a));
     } else if (dev->failed != NULL) {
+        UVM__MARK_IF(attach_failed_together, a->shared);
         bool lie = UVM__PLANT(join_failed) && a->shared;
         end_step(a, lie ? NULL : uvm_error_ref(dev->failed));
     } else if (dev->phase >= enough) {
@@ -120,6 +124,7 @@ static void give_up(uvm_op *op, void *state) {
 static void look_left(struct attach *a) {
     struct uvm__device *dev = a->dev;
     if (dev->phase == UVM__DEVICE_GONE) {
+        UVM__MARK_IF(attach_lifted, uvm__op_resolved(a->op));
         stop_waiting(a);
         uvm__undo_done(a->op, NULL);
     } else if (dev->stuck != NULL && !uvm__op_resolved(a->op)) {
@@ -134,6 +139,7 @@ static void reserve_undo(uvm_op *op, void *state) {
     dev->pending--;
     bool wanted = !UVM__PLANT(first_cancels_all) && (dev->pending > 0 || dev->refs > 0);
     if (dev->phase != UVM__DEVICE_GONE && wanted) {
+        UVM__MARK(attach_left_to_others);
         uvm__undo_done(op, NULL);
         return;
     }

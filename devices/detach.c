@@ -7,6 +7,7 @@
  * everything as it was, the reference too. After it the device is quarantined under its id, and the next
  * detach of that id goes on where this one stopped.
  */
+#include "async/mark.h"
 #include "async/plant.h"
 #include "devices/device_int.h"
 #include <stdio.h>
@@ -56,6 +57,7 @@ static void look(struct detach *t) {
         end_step(t,
                  dev->stuck == NULL ? refuse(t, UVM_E_STATE, "stays") : uvm_error_ref(dev->stuck));
     } else if (dev->stuck != NULL && !uvm__op_resolved(t->op)) {
+        UVM__MARK(detach_stuck);
         end_step(t, quarantined(t));
     }
 }
@@ -72,6 +74,7 @@ static uvm_error *begin(struct detach *t, bool *ret_over) {
         return refuse(t, UVM_E_NOTFOUND, "is not attached");
     }
     if (dev->detach != NULL && !uvm__op_resolved(dev->detach)) {
+        UVM__MARK(detach_busy);
         return refuse(t, UVM_E_STATE, "is being detached");
     }
     bool last = (dev->refs <= 1 && dev->pending == 0) || UVM__PLANT(detach_uncounted);
@@ -99,6 +102,7 @@ static uvm_error *begin(struct detach *t, bool *ret_over) {
     dev->abandoned = false;
     dev->stuck = uvm_error_unref(dev->stuck);
     if (again) {
+        UVM__MARK(detach_again);
         dev->kind->again(dev);
     }
     uvm__device_wait(&t->wait, &dev->waiters);
@@ -121,6 +125,7 @@ static void detach_cancel(uvm_op *op, void *state) {
     (void)op;
     bool kept = t->dev->refs > 0 && t->dev->phase < UVM__DEVICE_LEFT;
     if (kept && t->dev->kind->withdraw(t->dev)) {
+        UVM__MARK(detach_withdrawn);
         t->dev->leaving = false;
         t->dev->abandoned = false;
         uvm__device_changed(t->dev);

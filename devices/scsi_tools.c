@@ -5,6 +5,7 @@
  * all such mounts wait for it in their turn. It is there for good then. When it does not come, those who
  * wait fail with its error, it leaves, and the next one tries anew. Who gives up waiting leaves it alone.
  */
+#include "async/mark.h"
 #include "devices/scsi_int.h"
 
 struct uvm__scsi_tools {
@@ -49,6 +50,7 @@ static void look(struct uvm__scsi_tools *t) {
     struct uvm__devices *d = t->devices;
     struct uvm__device *dev = t->dev;
     if (dev->failed != NULL) {
+        UVM__MARK(tools_failed);
         uvm_error *err = uvm_error_ref(dev->failed);
         dev->pending--;
         dev->leaving = dev->leaving || (dev->pending == 0 && dev->refs == 0);
@@ -87,10 +89,12 @@ static int begin(struct uvm__scsi_tools *t, struct uvm__fail *f) {
     bool shared;
     int rc = uvm__scsi_kind.reserve(d, &p, &dev, &shared, f);
     if (rc == -UVM_E_AGAIN) {
+        UVM__MARK(tools_place);
         uvm__device_wait(&t->wait, &d->reserving);
         return 0;
     }
     if (rc == 0) {
+        UVM__MARK_IF(tools_raced, shared);
         t->dev = dev;
         uvm__device_hold(dev);
         dev->pending++;

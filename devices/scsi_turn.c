@@ -14,6 +14,7 @@
  *   else            the way up fails; the way down is stuck: a detach tries again
  * Guest calls are never cancelled once they have left, since only their answer tells what is there.
  */
+#include "async/mark.h"
 #include "async/plant.h"
 #include "devices/scsi_int.h"
 #include <inttypes.h>
@@ -33,6 +34,7 @@ static void touch_all(struct uvm__scsi_disk *disk) {
 /* ---- ways to end -------------------------------------------------------------------------- */
 
 static void again_later(struct uvm__devices *d, struct uvm__deadline *timer) {
+    UVM__MARK(scsi_memory);
     uvm__deadline_set(d->engine, timer, uvm__now_ms(d->engine) + UVM__MEMORY_RETRY_MS);
 }
 
@@ -67,6 +69,7 @@ static bool end_disk_call(struct uvm__scsi_disk *disk) {
     disk->call = uvm_op_unref(disk->call);
     uvm__deadline_clear(disk->devices->engine, &disk->timer);
     if (disk->over) {
+        UVM__MARK(scsi_over);
         uvm__scsi_disk_free(disk);
         return false;
     }
@@ -89,6 +92,8 @@ static void on_added(uvm_op *op, const uvm_error *err, void *arg) {
     }
     bool unknown = err != NULL && (uvm_error_code(err) == UVM_E_UNDO || uvm__device_lost(err));
     disk->state = err == NULL ? UVM__SCSI_ATTACHED : unknown ? UVM__SCSI_UNKNOWN : UVM__SCSI_NEW;
+    UVM__MARK_IF(scsi_unknown, unknown);
+    UVM__MARK_IF(scsi_canceled, err != NULL && uvm_error_code(err) == UVM_E_CANCELED);
     /* CANCELED: nobody wanted it. Who has come since did not cancel anything: it is added once more. */
     if (err != NULL && uvm_error_code(err) != UVM_E_CANCELED) {
         disk->blocked = uvm__device_lost(err);
@@ -220,6 +225,7 @@ static void on_mounted(uvm_op *op, const uvm_error *err, void *arg) {
     if (!end_mount_call(m)) {
         return;
     }
+    UVM__MARK_IF(scsi_mount_withdrawn, err != NULL && uvm_error_code(err) == UVM_E_CANCELED);
     bool mounted = m->mounts && (err == NULL || uvm__device_lost(err));
     m->state = mounted ? UVM__SCSI_MOUNTED : UVM__SCSI_UNMOUNTED;
     m->blocked = err != NULL && uvm__device_lost(err);
@@ -256,6 +262,7 @@ static void unmount_fails(struct uvm__scsi_mount *m, const uvm_error *err) {
         return;
     }
     if (dev->refs > 0) {
+        UVM__MARK(scsi_unmount_refused);
         dev->leaving = dev->abandoned = false; /* nothing has happened: the reference stays */
     } else if (uvm_error_code(err) == UVM_E_NOMEM) {
         again_later(dev->devices, &m->timer);
@@ -411,6 +418,7 @@ void uvm__scsi_again(struct uvm__device *dev) {
 void uvm__scsi_disk_released(struct uvm__scsi_disk *disk) {
     disk->released = true;
     if (disk->call == NULL && disk->state == UVM__SCSI_UNKNOWN) {
+        UVM__MARK(scsi_released);
         disk->state = UVM__SCSI_NEW;
         struct uvm__list *it;
         UVM__LIST_FOREACH(it, &disk->mounts) {

@@ -12,6 +12,7 @@
  * what to look at.
  */
 #include "async/cleanup.h"
+#include "async/mark.h"
 #include "uvm/vm_int.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -54,11 +55,13 @@ static void end_step(struct boot *b, uvm_error *take_err) {
 
 static void on_linger(struct uvm__deadline *d) {
     struct boot *b = UVM__CONTAINER_OF(d, struct boot, linger);
+    UVM__MARK(boot_linger);
     end_step(b, UVM_TAKE_PTR(b->failed));
 }
 
 /* What a child could not take back goes with the system, which our own undo ends: why it failed is all. */
 static uvm_error *without_undo(struct boot *b, uvm_error *take_err) {
+    UVM__MARK_IF(boot_child_undo, uvm_error_code(take_err) == UVM_E_UNDO);
     uvm_error *why;
     if (uvm_error_code(take_err) == UVM_E_UNDO &&
         uvm__scope_reason(uvm__op_scope(b->base.op)) != UVM__GO) {
@@ -82,6 +85,7 @@ static void fail_step(struct boot *b, uvm_error *take_err) {
     bool sign =
         uvm_error_code(take_err) == UVM_E_CLOSED || uvm_error_code(take_err) == UVM_E_EXITED;
     if (sign && reason > UVM__VM_EXITED) {
+        UVM__MARK(boot_caller);
         uvm_error_unref(take_err); /* the caller's reason is the stronger one: no need to wait */
         end_step(b, uvm__error(vm->engine, UVM_E_CANCELED, 0, "interrupted"));
         return;
@@ -216,6 +220,7 @@ static void mounts_run(uvm_op *op, void *state) {
     uvm_vm *vm = vm_of(b);
     (void)op;
     if (b->disks.count > 0 && uvm__bridge_lost(vm->bridge)) {
+        UVM__MARK(boot_hangup_before);
         fail_step(b, uvm__error(vm->engine, UVM_E_CLOSED, 0, "the agent hung up"));
         return;
     }
@@ -299,6 +304,7 @@ static void on_lost(struct uvm__bridge *bridge, const uvm_error *err, void *arg)
     uvm__vm_exit_on_bridge_lost(vm, err);
     struct boot *b = vm->boot == NULL ? NULL : UVM__CONTAINER_OF(vm->boot, struct boot, base);
     if (b != NULL && b->waiting_disks) {
+        UVM__MARK(boot_hangup_mounting);
         /* Disks wait for the VM's end, which is ours to bring about. */
         b->waiting_disks = false;
         fail_step(b, uvm_error_ref((uvm_error *)(uintptr_t)err));
@@ -353,6 +359,7 @@ static uvm_error *outcome(struct uvm__vm_op *o, const uvm_error *err) {
             vm->exit = UVM_EXIT_NONE;
             uvm__vm_exit_settle(vm);
         } else if (uvm__bridge_lost(vm->bridge)) {
+            UVM__MARK(boot_lost_between);
             uvm_error *lost = uvm__error(vm->engine, UVM_E_CLOSED, 0, "the agent hung up");
             uvm__vm_exit_on_bridge_lost(vm, lost);
             uvm_error_unref(lost);

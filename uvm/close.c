@@ -7,6 +7,7 @@
  * only memory is left, held by whoever still holds an operation, a scope or a process.
  */
 #include "async/cleanup.h"
+#include "async/mark.h"
 #include "uvm/vm_int.h"
 
 #define TURNS_MAX 1000u    /* of the ready queue, once nothing but it is waited for */
@@ -52,6 +53,7 @@ static void on_turn(struct uvm__ready *r) {
         /* Quarantined undos and orphans end now that the VM is gone, within a few turns; but for an
          * undo that waits for a VMM which was killed and does not die: it may take its time. */
         uvm__scope_fail(&vm->undo_root, UVM__VM_EXITED, NULL);
+        UVM__MARK(close_undo);
         if (vm->close_turns < TURNS_MAX) {
             vm->close_turns++;
             uvm__ready_push(vm->engine, r);
@@ -80,6 +82,7 @@ void uvm__vm_close_turn(uvm_vm *vm) {
 
 void uvm_vm_close(uvm_vm *vm, void (*on_closed)(void *arg), void *arg) {
     UVM_ASSERT(!vm->closing);
+    UVM__MARK_IF(close_booting, vm->boot != NULL);
     vm->closing = true;
     vm->on_closed = on_closed;
     vm->closed_arg = arg;

@@ -8,6 +8,7 @@
  * While the VM starts, its boot alone hears of the end (boot.c): it undoes itself.
  */
 #include "async/cleanup.h"
+#include "async/mark.h"
 #include "uvm/vm_int.h"
 #include <stdio.h>
 #include <string.h>
@@ -205,6 +206,7 @@ static void on_lost_timer(struct uvm__deadline *d) {
         uvm__deadline_set(vm->engine, d, uvm__now_ms(vm->engine) + UVM__MEMORY_RETRY_MS);
         return;
     }
+    UVM__MARK(exit_agent_lost);
     vm->agent_lost = true;
     uvm__ring_note(vm->engine, &vm->ring, "agent lost: the VM is terminated");
     uvm__log(vm->engine, UVM_LOG_WARN, vm->options.name,
@@ -255,6 +257,7 @@ void uvm__vm_failing_deinit(struct uvm__vm_failing *f) {
 
 static void on_vm_end(struct uvm__vm_exit_waiter *w) {
     struct uvm__vm_failing *f = UVM__CONTAINER_OF(w, struct uvm__vm_failing, vm_end);
+    UVM__MARK(exit_decides);
     uvm_error_unref(UVM_TAKE_PTR(f->failed));
     uvm__step_done(f->o->op, uvm__vm_exit_error(f->o->vm));
 }
@@ -264,6 +267,7 @@ void uvm__vm_fail_step(struct uvm__vm_failing *f, uvm_error *take_err) {
     if (uvm_error_code(take_err) != UVM_E_CLOSED) {
         uvm__step_done(f->o->op, take_err);
     } else if (uvm__vm_has_ended(vm)) {
+        UVM__MARK(exit_known);
         uvm_error_unref(take_err);
         uvm__step_done(f->o->op, uvm__vm_exit_error(vm));
     } else {
@@ -274,6 +278,7 @@ void uvm__vm_fail_step(struct uvm__vm_failing *f, uvm_error *take_err) {
 
 void uvm__vm_failing_cancel(struct uvm__vm_failing *f) {
     if (f->failed != NULL) {
+        UVM__MARK(exit_given_up);
         uvm__vm_exit_unwait(&f->vm_end);
         uvm__step_done(f->o->op, UVM_TAKE_PTR(f->failed));
     }

@@ -10,6 +10,7 @@
  * VM is paused, or stops (that has its own patience), or when memory for a beat was lacking.
  */
 #include "async/cleanup.h"
+#include "async/mark.h"
 #include "uvm/vm_int.h"
 
 #define PENDING_MAX (2 * UVM__RPC_PENDING_MAX) /* calls without a reply, lost beats included */
@@ -39,6 +40,8 @@ static void on_beat(uvm_op *op, const uvm_error *err, void *arg) {
     for (unsigned i = 0; i < UVM__HEARTBEAT_MISSES; i++) {
         if (h->beats[i] == op) {
             h->beats[i] = uvm_op_unref(op);
+            UVM__MARK_IF(heartbeat_late,
+                         err == NULL && i + 1 < UVM__HEARTBEAT_MISSES && h->beats[i + 1] != NULL);
             h->heard = h->heard || err == NULL;
             for (unsigned k = 0; err == NULL && k < i; k++) {
                 let_go(h, k); /* the older ones: their answers were lost */
@@ -88,9 +91,11 @@ static void on_tick(struct uvm__deadline *d) {
     if (uvm__bridge_lost(vm->bridge)) {
         return; /* exit.c has it in hand */
     }
+    UVM__MARK_IF(heartbeat_overslept, late);
     if (h->heard || !waits(h)) {
         h->misses = 0;
     } else if (!late && ++h->misses == UVM__HEARTBEAT_MISSES) {
+        UVM__MARK(heartbeat_hung);
         give_up(vm,
                 uvm__error(vm->engine, UVM_E_TIMEDOUT, 0,
                            "the agent did not answer %u heartbeats in %u s", UVM__HEARTBEAT_MISSES,

@@ -6,6 +6,7 @@
  * not answer is overtaken by the grace timer, which terminates. A wait takes nothing and gives nothing
  * back: a cancel ends only the wait.
  */
+#include "async/mark.h"
 #include "uvm/vm_int.h"
 
 struct end {
@@ -83,6 +84,7 @@ static int force(uvm_vm *vm) {
 static void on_grace(struct uvm__deadline *d) {
     struct end *n = UVM__CONTAINER_OF(d, struct end, grace);
     uvm_vm *vm = n->base.vm;
+    UVM__MARK(stop_grace);
     if (force(vm) < 0) {
         uvm__deadline_set(vm->engine, d, uvm__now_ms(vm->engine) + UVM__MEMORY_RETRY_MS);
         return;

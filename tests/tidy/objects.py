@@ -4,7 +4,7 @@
 
 The library keeps no globals, so its objects hold no writable data; and whatever they offer to
 others begins with uvm_, since they are linked into programs with names of their own. None of them
-knows of the bugs that are planted for tests (async/plant.h). Wants the archives of a plain build:
+knows of the bugs that are planted for tests (async/plant.h), or of their marks (async/mark.h). Wants the archives of a plain build:
 sanitizers add data. Exit status 1 when there is any finding.
 """
 
@@ -42,6 +42,8 @@ def look(archive, root):
             yield f"{unit}: {name} is a global variable, in {section}"
         if name == "uvm__planted":
             yield f"{unit}: is built with the bugs of async/plant.h"
+        if name == "uvm__marks":
+            yield f"{unit}: is built with the marks of async/mark.h"
         if flags[0] == "g" and section != "*UND*" and not name.startswith("uvm_"):
             yield f"{unit}: {name} is offered without the prefix uvm_"
 
