@@ -377,6 +377,15 @@ static void test_attach(void **state) {
     EXPECT_EQ(&w, c.code, UVM_E_INVAL);
     EXPECT(&w, strstr(uvm_error_message(c.err), "newer libuvm") != NULL);
     world_call_end(&c);
+
+    /* From before it could be told where; taken as it is, but the VM has no device for it. */
+    old = older(&image, offsetof(struct uvm_vpmem_params, guest_path));
+    assert_int_equal(WORLD_START(&w, &c, uvm_vpmem_attach(vm, old, NULL, world_on_done, &c, &c.op)),
+                     0);
+    free(old);
+    world_wait(&w, &c, LIMIT_MS);
+    EXPECT_EQ(&w, c.code, UVM_E_LIMIT);
+    world_call_end(&c);
     world_vm_close(&w, vm);
     world_close(&w);
 }
