@@ -21,6 +21,7 @@ enum { GCS_DEVICE_DONE, GCS_DEVICE_FAILED, GCS_DEVICE_BAD_SETTINGS };
 /* Why a request failed: the words, and the status. */
 struct gcs_words {
     int status;
+    bool unreadable; /* it was the disk: it could not be read, which may pass */
     char text[1024];
 };
 /* Both return -1. */

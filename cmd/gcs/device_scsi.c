@@ -31,6 +31,8 @@
 #define PARTITION_WAIT_MS 2000u /* from the disk to its partitions: the kernel reads them at once */
 #define POLL_MS 2
 #define POLL_SLOWER_MS 50
+#define ASK_MS 250u  /* between two questions to the controller for a disk that was announced */
+#define AGAIN_MAX 20 /* mounts of a disk that vanishes in their midst, or cannot be read just now */
 
 /* Version 5 UUIDs of "0" to "3" in the namespace d422512d-2bf2-4752-809d-7b82b5fcb1b4
  * (docs/PROTOCOL-bridge.md, Resources). */
@@ -115,13 +117,63 @@ static int find_host(struct place *p, bool patient, struct gcs_words *w) {
     return 0;
 }
 
+/* The driver handles a disk's going and the coming of the next one at the same place each in work of its own,
+ * so that the first can be late and take the wrong disk away; or the news was lost. Asking the controller
+ * brings back what is there. */
+static void ask_for(const struct place *p) {
+    char path[96], place[16];
+    int n = snprintf(place, sizeof place, "0 0 %u", p->lun);
+    int fd;
+
+    (void)snprintf(path, sizeof path, "/sys/class/scsi_host/host%u/scan", p->host);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)!write(fd, place, (size_t)n);
+        close(fd);
+    }
+}
+
+/* Each disk that comes or goes is told to all others of its controller by a command that fails, and the kernel
+ * gives up a command that meets many of these in a row; so what could not be read is tried again, its size
+ * asked for anew. */
+static void look_again(const struct place *p) {
+    char path[96];
+    int fd;
+
+    (void)snprintf(path, sizeof path, SCSI "/%u:0:0:%u/rescan", p->host, p->lun);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)!write(fd, "1", 1);
+        close(fd);
+    }
+}
+
+/* It is there and not being taken away. */
+static bool is_running(const struct place *p) {
+    char path[96], state[8] = "";
+    int fd;
+    bool running;
+
+    (void)snprintf(path, sizeof path, SCSI "/%u:0:0:%u/state", p->host, p->lun);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    running = fd >= 0 && read(fd, state, sizeof state - 1) > 0 && strncmp(state, "running", 7) == 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return running;
+}
+
 /* "sda" */
 static int find_disk(const struct place *p, char *ret, size_t bytes, struct gcs_words *w) {
-    uint64_t since = now_ms();
+    uint64_t since = now_ms(), asked = since;
     char folder[128];
 
     (void)snprintf(folder, sizeof folder, SCSI "/%u:0:0:%u/block", p->host, p->lun);
     while (!first_entry(folder, "", ret, bytes)) {
+        if (now_ms() - asked > ASK_MS) {
+            ask_for(p);
+            asked = now_ms();
+        }
         if (!wait_a_moment(since, GCS_DEVICE_WAIT_MS)) {
             return gcs_fail(w, "no disk came at SCSI controller %u, LUN %u, in %u ms",
                             p->controller, p->lun, GCS_DEVICE_WAIT_MS);
@@ -236,31 +288,56 @@ static int unlink_device(const char *target, struct gcs_words *w) {
     return rc;
 }
 
-int gcs_scsi_mount(const cJSON *settings, struct gcs_words *w) {
+static int map(const struct mapping *m, const struct gcs_mount_options *options,
+               struct gcs_words *w) {
     char device[NAME_MAX + 32];
-    struct mapping m;
 
-    if (read_mapping(settings, &m, w) < 0 || find_host(&m.place, true, w) < 0 ||
-        find_device(&m.place, m.partition, device, sizeof device, w) < 0) {
+    if (find_device(&m->place, m->partition, device, sizeof device, w) < 0) {
         return -1;
     }
-    if (m.target[0] == '\0') {
+    if (m->target[0] == '\0') {
         return 0; /* only that it is there was asked for */
     }
-    if (m.block_dev) {
-        return link_device(device, m.target, w);
+    if (m->block_dev) {
+        return link_device(device, m->target, w);
     }
-    struct gcs_mount mount = {
+    const struct gcs_mount mount = {
         .source = device,
-        .target = m.target,
-        .type = m.type,
-        .ensure = m.ensure,
-        .read_only = m.read_only,
+        .target = m->target,
+        .type = m->type,
+        .ensure = m->ensure,
+        .read_only = m->read_only,
+        .options = *options,
     };
-    return gcs_mount_options(uvm__json_get(UVM__JSON_GO, settings, "Options"), &mount.options, w) <
-                   0
-               ? -1
-               : gcs_mount(&mount, w);
+    return gcs_mount(&mount, w);
+}
+
+int gcs_scsi_mount(const cJSON *settings, struct gcs_words *w) {
+    struct gcs_mount_options options;
+    struct mapping m;
+
+    if (read_mapping(settings, &m, w) < 0 ||
+        gcs_mount_options(uvm__json_get(UVM__JSON_GO, settings, "Options"), &options, w) < 0 ||
+        find_host(&m.place, true, w) < 0) {
+        return -1;
+    }
+    uint64_t since = now_ms();
+    int rc = map(&m, &options, w);
+    for (int i = 0; rc < 0 && i < AGAIN_MAX && now_ms() - since < GCS_DEVICE_WAIT_MS; i++) {
+        bool there = is_running(&m.place);
+
+        if (there && !w->unreadable) {
+            break;
+        }
+        (void)poll(NULL, 0, POLL_SLOWER_MS);
+        if (there) {
+            look_again(&m.place);
+        } else {
+            ask_for(&m.place);
+        }
+        rc = map(&m, &options, w);
+    }
+    return rc;
 }
 
 int gcs_scsi_unmount(const cJSON *settings, struct gcs_words *w) {

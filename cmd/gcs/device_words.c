@@ -9,6 +9,7 @@
 
 static int say(struct gcs_words *w, int status, const char *fmt, va_list ap) {
     w->status = status;
+    w->unreadable = false;
     (void)vsnprintf(w->text, sizeof w->text, fmt, ap);
     return -1;
 }

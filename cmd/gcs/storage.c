@@ -65,23 +65,36 @@ static const struct magic {
     {"vfat", 54, "FAT12   ", 8},
 };
 
+static int unreadable(struct gcs_words *w, const char *device, const char *what) {
+    (void)gcs_fail(w, "read %s: %s", device, what);
+    w->unreadable = true;
+    return -1;
+}
+
 int gcs_filesystem(const char *device, const char **ret, struct gcs_words *w) {
     int fd = open(device, O_RDONLY | O_CLOEXEC);
     char there[8];
+    int err = 0;
 
     *ret = "";
     if (fd < 0) {
-        return gcs_fail(w, "open %s: %s", device, strerror(errno));
+        return unreadable(w, device, strerror(errno));
     }
-    for (size_t i = 0; i < sizeof magics / sizeof magics[0] && **ret == '\0'; i++) {
+    bool empty = lseek(fd, 0, SEEK_END) == 0; /* the driver could not ask for its size */
+    for (size_t i = 0; i < sizeof magics / sizeof magics[0] && **ret == '\0' && err == 0; i++) {
         const struct magic *m = &magics[i];
+        ssize_t n = pread(fd, there, m->count, m->at);
 
-        if (pread(fd, there, m->count, m->at) == (ssize_t)m->count &&
-            memcmp(there, m->bytes, m->count) == 0) {
+        err = n < 0 ? errno : 0;
+        if (n == (ssize_t)m->count && memcmp(there, m->bytes, m->count) == 0) {
             *ret = m->type;
         }
     }
     close(fd);
+    if (err != 0 || empty) {
+        *ret = "";
+        return unreadable(w, device, err != 0 ? strerror(err) : "it has no size");
+    }
     return 0;
 }
 
@@ -151,12 +164,15 @@ static int mount_over(const struct gcs_mount *m, const struct gcs_place *at, con
     if (rc < 0) {
         bool refused = err == EINVAL && *m->options.data != '\0';
 
-        return err == ENODEV
-                   ? gcs_fail(w, "mount %s: the guest's kernel has no file system \"%s\"",
-                              m->target, type)
-                   : gcs_fail(w, "mount %s on %s as %s: %s%s%s", m->source, m->target, type,
-                              strerror(err), refused ? "; perhaps for its options: " : "",
-                              refused ? m->options.data : "");
+        if (err == ENODEV) {
+            return gcs_fail(w, "mount %s: the guest's kernel has no file system \"%s\"", m->target,
+                            type);
+        }
+        (void)gcs_fail(w, "mount %s on %s as %s: %s%s%s", m->source, m->target, type, strerror(err),
+                       refused ? "; perhaps for its options: " : "",
+                       refused ? m->options.data : "");
+        w->unreadable = err == EIO || err == ENXIO;
+        return -1;
     }
     return 0;
 }

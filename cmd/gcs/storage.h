@@ -29,7 +29,8 @@ int gcs_mount(const struct gcs_mount *m, struct gcs_words *w);
 /* What is mounted there, to the bottom; then the folder goes. Not there: done. */
 int gcs_unmount(const char *target, struct gcs_words *w);
 
-/* The file system by its magic number; "" when it is none that is known. -1: unreadable. */
+/* The file system by its magic number; "" when it is none that is known. -1: unreadable, which is never
+ * taken for an empty disk. */
 int gcs_filesystem(const char *device, const char **ret, struct gcs_words *w);
 
 /* Where the device number is mounted; false: nowhere in this namespace. */
