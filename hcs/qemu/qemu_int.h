@@ -7,7 +7,7 @@
  *   verbs.c       start, pause, resume, terminate                   end.c         signs of the end, the decision
  *   modify.c      changes, by kind: scsi.c, vpmem.c                 resource.c    what was added, by its path
  *   command.c     a command of a saga                               offers.c      what the guest is offered
- *   qmp_events.c  QEMU's events, by table
+ *   qmp_events.c  QEMU's events, by table                           ports.c       PCIe root ports that are taken
  */
 #pragma once
 #include "async/child.h"
@@ -23,6 +23,7 @@
 #include "hcs/qemu/console.h"
 #include "hcs/qemu/exit.h"
 #include "hcs/qemu/host.h"
+#include "hcs/qemu/ports.h"
 #include "hcs/qemu/qmp.h"
 #include "hcs/qemu/uid.h"
 #include "hvsock/vsock_device.h"
@@ -129,6 +130,7 @@ struct uvm__qemu_system {
     struct uvm__list resources, released; /* struct uvm__resource; the second: to be told */
     struct uvm__list unplugs;             /* struct uvm__command: removals under way */
     uint64_t resource_number;             /* the last one used */
+    struct uvm__qemu_ports ports;
 
     struct uvm__ready tell; /* events that are due */
     bool tell_paused, tell_resumed, tell_exited;
