@@ -209,7 +209,7 @@ static int init(uvm_op *op, void *state, const void *params) {
     a->kind = p->kind;
     a->on_host = p->on_host;
     a->host_arg = p->arg;
-    a->result = (struct uvm__attach_result){.id = "", .kind = "", .guest_path = ""};
+    a->result = (struct uvm__attach_result)UVM__ATTACH_RESULT_NONE;
     uvm__device_wait_init(&a->wait, on_change);
     return p->kind->copy(p->devices->engine, p->params, &a->params);
 }
@@ -257,6 +257,11 @@ int uvm__device_attach(const struct uvm__attach_params *params, uvm_scope *scope
         uvm_op_unref(op);
     }
     return 0;
+}
+
+int uvm__device_copy_params(const struct uvm__device_kind *kind, uvm_engine *e, const void *params,
+                            void **ret) {
+    return kind->copy(e, params, ret);
 }
 
 const struct uvm__attach_result *uvm__device_attach_result(uvm_op *op) {

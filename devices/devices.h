@@ -67,6 +67,9 @@ cJSON *uvm__devices_json(const struct uvm__devices *d);
 
 struct uvm__device_kind;
 extern const struct uvm__device_kind uvm__scsi_kind, uvm__vpmem_kind;
+/* A copy of the kind's params, for uvm__free(). -UVM_E_NOMEM. */
+int uvm__device_copy_params(const struct uvm__device_kind *kind, uvm_engine *e, const void *params,
+                            void **ret);
 
 struct uvm__attach_params {
     struct uvm__devices *devices;
@@ -83,9 +86,16 @@ struct uvm__attach_result {
     uint32_t controller, lun;           /* of SCSI */
     uint32_t device;                    /* of VPMem, and where in it */
     uint64_t offset, bytes;
+    const char *share;    /* of vSMB and Plan9: its name */
+    uint32_t port;        /* of Plan9 */
+    const char *instance; /* of a NIC and a PCI function: the VMBus instance, a GUID */
+    const char *mac;      /* of a NIC */
     bool shared;
     uint32_t refs;
 };
+
+#define UVM__ATTACH_RESULT_NONE                                                                    \
+    { .id = "", .kind = "", .guest_path = "", .share = "", .instance = "", .mac = "" }
 
 /* Errors: see uvm_scsi_attach(). CLOSED: the bridge or the VM is gone. */
 int uvm__device_attach(const struct uvm__attach_params *params, uvm_scope *scope,

@@ -94,8 +94,10 @@ static void tell(struct uvm__device *dev) {
     struct uvm__devices *d = dev->devices;
     enum uvm__device_news news = news_of(dev);
     if (d->on_news != NULL && d->system != NULL && news != dev->told) {
-        struct uvm__attach_result about = {
-            .id = dev->id, .kind = dev->kind->name, .refs = dev->refs};
+        struct uvm__attach_result about = UVM__ATTACH_RESULT_NONE;
+        about.id = dev->id;
+        about.kind = dev->kind->name;
+        about.refs = dev->refs;
         dev->told = news;
         dev->kind->result(dev, &about);
         d->on_news(d, news, &about);

@@ -32,18 +32,40 @@ struct attach_kind {
     int (*start)(struct control_call *call, const cJSON *settings, struct uvm__fail *f);
 };
 
-static bool add_device(cJSON *o, const struct uvm__attach_result *r) {
-    bool ok = o != NULL && cJSON_AddStringToObject(o, "id", r->id) != NULL &&
-              cJSON_AddStringToObject(o, "kind", r->kind) != NULL &&
-              uvm__control_add_text(o, "guest_path", r->guest_path) != NULL;
-    cJSON *at = ok ? cJSON_AddObjectToObject(o, "location") : NULL;
-    if (at != NULL && strcmp(r->kind, "vpmem") == 0) {
-        return uvm__json_add_u64(at, "device", r->device) != NULL &&
-               uvm__json_add_u64(at, "offset", r->offset) != NULL &&
-               uvm__json_add_u64(at, "bytes", r->bytes) != NULL;
-    }
-    return at != NULL && uvm__json_add_u64(at, "controller", r->controller) != NULL &&
+/* Where it is, by kind. */
+static bool add_scsi_location(cJSON *at, const struct uvm__attach_result *r) {
+    return uvm__json_add_u64(at, "controller", r->controller) != NULL &&
            uvm__json_add_u64(at, "lun", r->lun) != NULL;
+}
+
+static bool add_vpmem_location(cJSON *at, const struct uvm__attach_result *r) {
+    return uvm__json_add_u64(at, "device", r->device) != NULL &&
+           uvm__json_add_u64(at, "offset", r->offset) != NULL &&
+           uvm__json_add_u64(at, "bytes", r->bytes) != NULL;
+}
+
+static const struct {
+    const char *kind;
+    bool (*add)(cJSON *at, const struct uvm__attach_result *r);
+} locations[] = {
+    {"scsi", add_scsi_location},
+    {"vpmem", add_vpmem_location},
+};
+
+static bool add_location(cJSON *o, const struct uvm__attach_result *r) {
+    cJSON *at = cJSON_AddObjectToObject(o, "location");
+    for (size_t i = 0; at != NULL && i < sizeof locations / sizeof locations[0]; i++) {
+        if (strcmp(locations[i].kind, r->kind) == 0) {
+            return locations[i].add(at, r);
+        }
+    }
+    return at != NULL;
+}
+
+static bool add_device(cJSON *o, const struct uvm__attach_result *r) {
+    return o != NULL && cJSON_AddStringToObject(o, "id", r->id) != NULL &&
+           cJSON_AddStringToObject(o, "kind", r->kind) != NULL &&
+           uvm__control_add_text(o, "guest_path", r->guest_path) != NULL && add_location(o, r);
 }
 
 static void on_attached(uvm_op *op, const uvm_error *err, void *arg) {
@@ -64,7 +86,11 @@ static void on_attached(uvm_op *op, const uvm_error *err, void *arg) {
                                                          .lun = r.lun,
                                                          .device = r.device,
                                                          .offset = r.offset,
-                                                         .bytes = r.bytes}) &&
+                                                         .bytes = r.bytes,
+                                                         .share = r.share,
+                                                         .port = r.port,
+                                                         .instance = r.instance,
+                                                         .mac = r.mac}) &&
               cJSON_AddBoolToObject(o, "shared", r.shared) != NULL &&
               uvm__json_add_u64(o, "refs", r.refs) != NULL;
     if (!uvm__control_reply(call, if_complete(o, ok))) {

@@ -15,7 +15,7 @@ struct device_op {
     struct uvm__vm_failing failing;
     uvm_op *child; /* the manager's */
     const struct uvm__device_kind *kind;
-    struct uvm__scsi_params *disk; /* of an attach, of either kind; NULL: `refused` */
+    void *params; /* of an attach: the kind's; NULL: `refused` */
     int refused;
     struct uvm__fail why;
     char id[64]; /* of a detach */
@@ -50,13 +50,15 @@ static void started(struct device_op *x, int rc) {
 static void attach_run(uvm_op *op, void *state) {
     struct device_op *x = state;
     uvm_vm *vm = x->base.vm;
-    if (x->disk == NULL) {
+    if (x->params == NULL) {
         uvm__step_done(op, uvm__error(vm->engine, (enum uvm_error_code)(-x->refused), 0, "%s: %s",
                                       vm->options.name, x->why.msg));
         return;
     }
-    const struct uvm__attach_params p = {
-        .devices = &vm->devices, .kind = x->kind, .params = x->disk, .deadline_ms = UVM__ATTACH_MS};
+    const struct uvm__attach_params p = {.devices = &vm->devices,
+                                         .kind = x->kind,
+                                         .params = x->params,
+                                         .deadline_ms = UVM__ATTACH_MS};
     if (is_running(x)) {
         started(x, uvm__device_attach(&p, uvm__op_scope(op), on_done, x, &x->child));
     }
@@ -78,9 +80,12 @@ static void on_cancel(uvm_op *op, void *state) {
 
 struct init_params {
     uvm_engine *engine;
-    const struct uvm_scsi_params *disk;
-    const struct uvm_vpmem_params *vpmem;
-    const char *id;
+    const char *id; /* of a detach */
+    /* Of an attach: the caller's params as the kind wants them, or why they are refused. */
+    const struct uvm__device_kind *kind;
+    const void *params;
+    int refused;
+    struct uvm__fail why;
 };
 
 static int init(uvm_op *op, void *state, const void *params) {
@@ -92,21 +97,16 @@ static int init(uvm_op *op, void *state, const void *params) {
         (void)snprintf(x->id, sizeof x->id, "%s", p->id);
         return 0;
     }
-    struct uvm__scsi_params disk;
-    x->kind = p->disk != NULL ? &uvm__scsi_kind : &uvm__vpmem_kind;
-    x->refused = p->disk != NULL ? uvm__disk_read(p->disk, &disk, &x->why)
-                                 : uvm__vpmem_read(p->vpmem, &disk, &x->why);
-    if (x->refused == 0) {
-        x->disk = uvm__scsi_copy(p->engine, &disk);
-        return x->disk == NULL ? -UVM_E_NOMEM : 0;
-    }
-    return 0;
+    x->kind = p->kind;
+    x->refused = p->refused;
+    x->why = p->why;
+    return p->refused < 0 ? 0 : uvm__device_copy_params(p->kind, p->engine, p->params, &x->params);
 }
 
 static void deinit(void *state) {
     struct device_op *x = state;
     uvm__vm_failing_deinit(&x->failing);
-    uvm__free(x->base.vm->engine, x->disk);
+    uvm__free(x->base.vm->engine, x->params);
     uvm_op_unref(x->child);
     uvm__vm_op_deinit(&x->base);
 }
@@ -141,7 +141,9 @@ int uvm_scsi_attach(uvm_vm *vm, const struct uvm_scsi_params *params, uvm_scope 
     if (params == NULL) {
         return -UVM_E_INVAL;
     }
-    const struct init_params p = {.engine = vm->engine, .disk = params};
+    struct uvm__scsi_params disk;
+    struct init_params p = {.engine = vm->engine, .kind = &uvm__scsi_kind, .params = &disk};
+    p.refused = uvm__disk_read(params, &disk, &p.why);
     return start(vm, &attach_saga, &p, scope, done, arg, ret_op);
 }
 
@@ -150,7 +152,9 @@ int uvm_vpmem_attach(uvm_vm *vm, const struct uvm_vpmem_params *params, uvm_scop
     if (params == NULL) {
         return -UVM_E_INVAL;
     }
-    const struct init_params p = {.engine = vm->engine, .vpmem = params};
+    struct uvm__scsi_params image;
+    struct init_params p = {.engine = vm->engine, .kind = &uvm__vpmem_kind, .params = &image};
+    p.refused = uvm__vpmem_read(params, &image, &p.why);
     return start(vm, &attach_saga, &p, scope, done, arg, ret_op);
 }
 
@@ -158,7 +162,8 @@ struct uvm_attach_result uvm_attach_result(uvm_op *op) {
     UVM_ASSERT(uvm__op_saga(op) == &attach_saga);
     struct device_op *x = uvm__op_state(op);
     if (!uvm__op_succeeded(op)) {
-        return (struct uvm_attach_result){.id = "", .kind = "", .guest_path = ""};
+        return (struct uvm_attach_result){
+            .id = "", .kind = "", .guest_path = "", .share = "", .instance = "", .mac = ""};
     }
     const struct uvm__attach_result *r = uvm__device_attach_result(x->child);
     return (struct uvm_attach_result){.id = r->id,
@@ -169,6 +174,10 @@ struct uvm_attach_result uvm_attach_result(uvm_op *op) {
                                       .device = r->device,
                                       .offset = r->offset,
                                       .bytes = r->bytes,
+                                      .share = r->share,
+                                      .port = r->port,
+                                      .instance = r->instance,
+                                      .mac = r->mac,
                                       .shared = r->shared,
                                       .refs = r->refs};
 }

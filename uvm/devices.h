@@ -89,6 +89,10 @@ struct uvm_attach_result {
     uint32_t refs;            /* with this one */
     uint32_t device;          /* of VPMem */
     uint64_t offset, bytes;   /* likewise: the range of the device */
+    const char *share;        /* of vSMB and Plan9: its name; else "", as what follows */
+    uint32_t port;            /* of Plan9: the hvsock port */
+    const char *instance;     /* of a NIC and a PCI function: the VMBus instance, a GUID */
+    const char *mac;          /* of a NIC */
 };
 /* Of a successful attach; strings live as long as the op. Otherwise all is zero and "". */
 struct uvm_attach_result uvm_attach_result(uvm_op *op);
