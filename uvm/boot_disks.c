@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * boot_disks.c — the disks (and images in VPMem) of a boot: the document's, and those of the params.
+ * boot_disks.c — the disks and other devices of a boot: the document's, and those of the params.
  *
  * The first are the host's from the start and stay as long as the VM lives. The others are ordinary attaches
  * that begin before the guest runs and end when it has mounted them; in between the boot goes on. They are
@@ -90,12 +90,12 @@ static void on_done(uvm_op *op, const uvm_error *err, void *arg) {
     uvm_op_unref(boot); /* may free d */
 }
 
-static void start(struct uvm__boot_disks *d, const struct uvm__device_kind *kind,
-                  struct uvm__scsi_params **disks) {
-    for (size_t i = 0; disks != NULL && disks[i] != NULL && d->failed == NULL; i++) {
+void uvm__boot_disks_start(struct uvm__boot_disks *d) {
+    const struct uvm__options *o = &d->vm->options;
+    for (size_t i = 0; i < o->boot_count && d->failed == NULL; i++) {
         const struct uvm__attach_params p = {.devices = &d->vm->devices,
-                                             .kind = kind,
-                                             .params = disks[i],
+                                             .kind = o->boot[i].kind,
+                                             .params = o->boot[i].params,
                                              .on_host = on_host,
                                              .arg = d};
         int rc = uvm__device_attach(&p, uvm__op_scope(d->op), on_done, d, NULL);
@@ -106,11 +106,6 @@ static void start(struct uvm__boot_disks *d, const struct uvm__device_kind *kind
             uvm_op_ref(d->op);
         }
     }
-}
-
-void uvm__boot_disks_start(struct uvm__boot_disks *d) {
-    start(d, &uvm__scsi_kind, d->vm->options.disks);
-    start(d, &uvm__vpmem_kind, d->vm->options.vpmem);
 }
 
 void uvm__boot_disks_deinit(struct uvm__boot_disks *d) {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * disk.c — disks and images as callers describe them, to what their managers want.
+ * disk.c — devices as callers describe them, to what their managers want; and those that a VM begins with.
  */
 #include "async/alloc.h"
 #include "async/check.h"
 #include "async/params.h"
+#include "devices/devices.h"
 #include "uvm/options.h"
 #include <stdio.h>
 #include <string.h>
@@ -40,13 +41,6 @@ int uvm__disk_read(const struct uvm_scsi_params *params, struct uvm__scsi_params
     return uvm__scsi_check(ret, f);
 }
 
-void uvm__disks_free(uvm_engine *e, struct uvm__scsi_params **disks) {
-    for (size_t i = 0; disks != NULL && disks[i] != NULL; i++) {
-        uvm__free(e, disks[i]);
-    }
-    uvm__free(e, disks);
-}
-
 int uvm__vpmem_read(const struct uvm_vpmem_params *params, struct uvm__scsi_params *ret,
                     struct uvm__fail *f) {
     struct uvm_vpmem_params p = UVM_VPMEM_PARAMS_INIT;
@@ -63,61 +57,100 @@ int uvm__vpmem_read(const struct uvm_vpmem_params *params, struct uvm__scsi_para
     return uvm__vpmem_check(ret, f);
 }
 
-/* A list of either kind, by what reads its i-th one. */
-struct list {
-    const char *name;
-    const void *const *items; /* NULL-terminated */
-    size_t max;
-    int (*read)(const void *item, struct uvm__scsi_params *ret, struct uvm__fail *f);
+/* ---- what a VM begins with ---------------------------------------------------------------- */
+
+/* What the readers fill in. */
+union any_params {
+    struct uvm__scsi_params scsi;
 };
 
-static int read_list(uvm_engine *e, const struct list *l, struct uvm__scsi_params ***ret,
-                     struct uvm__fail *f) {
-    size_t count = 0;
-    while (l->items[count] != NULL) {
-        if (++count > l->max) {
+static int read_scsi(const void *item, union any_params *ret, struct uvm__fail *f) {
+    return uvm__disk_read(item, &ret->scsi, f);
+}
+
+static int read_vpmem(const void *item, union any_params *ret, struct uvm__fail *f) {
+    return uvm__vpmem_read(item, &ret->scsi, f);
+}
+
+/* A row a kind: the list of the params, NULL-terminated pointers to structs that begin with their size. */
+static const struct list {
+    const char *name;
+    const struct uvm__device_kind *kind;
+    size_t offset; /* in struct uvm_vm_params */
+    size_t max;
+    int (*read)(const void *item, union any_params *ret, struct uvm__fail *f);
+} lists[] = {
+    {"disks", &uvm__scsi_kind, offsetof(struct uvm_vm_params, disks), DISKS_MAX, read_scsi},
+    {"vpmem", &uvm__vpmem_kind, offsetof(struct uvm_vm_params, vpmem), UVM_VPMEM_BOOT_MAX,
+     read_vpmem},
+};
+#define LISTS (sizeof lists / sizeof lists[0])
+
+static const void *const *items_of(const struct list *l, const struct uvm_vm_params *params) {
+    return *(const void *const *const *)(const void *)((const char *)params + l->offset);
+}
+
+static int count_items(const struct list *l, const struct uvm_vm_params *params, size_t *count,
+                       struct uvm__fail *f) {
+    const void *const *items = items_of(l, params);
+    for (size_t n = 0; items != NULL && items[n] != NULL; n++) {
+        if (n == l->max) {
             return uvm__fail(f, UVM_E_LIMIT, 0, "%s: more than %zu", l->name, l->max);
         }
+        ++*count;
     }
-    struct uvm__scsi_params **copies = uvm__zalloc(e, (count + 1) * sizeof(void *));
-    int rc = copies == NULL ? -UVM_E_NOMEM : 0;
-    for (size_t i = 0; rc == 0 && i < count; i++) {
-        struct uvm__scsi_params p;
-        rc = l->read(l->items[i], &p, f);
-        if (rc < 0) {
-            char why[sizeof f->msg];
-            (void)snprintf(why, sizeof why, "%s", f->msg);
-            rc = uvm__fail(f, (enum uvm_error_code)(-rc), 0, "%s: number %zu: %.200s", l->name,
-                           i + 1, why);
-            break;
-        }
-        copies[i] = uvm__scsi_copy(e, &p);
-        rc = copies[i] == NULL ? -UVM_E_NOMEM : 0;
-    }
-    if (rc < 0) {
-        uvm__disks_free(e, copies);
-        return rc;
-    }
-    *ret = copies;
     return 0;
 }
 
-static int read_disk(const void *item, struct uvm__scsi_params *ret, struct uvm__fail *f) {
-    return uvm__disk_read(item, ret, f);
+static int read_items(struct uvm__options *o, const struct list *l,
+                      const struct uvm_vm_params *params, struct uvm__fail *f) {
+    const void *const *items = items_of(l, params);
+    for (size_t n = 0; items != NULL && items[n] != NULL; n++) {
+        struct uvm__boot_device *d = &o->boot[o->boot_count];
+        union any_params p;
+        int rc = l->read(items[n], &p, f);
+        if (rc < 0) {
+            char why[sizeof f->msg];
+            (void)snprintf(why, sizeof why, "%s", f->msg);
+            return uvm__fail(f, (enum uvm_error_code)(-rc), 0, "%s: number %zu: %.200s", l->name,
+                             n + 1, why);
+        }
+        rc = uvm__device_copy_params(l->kind, o->engine, &p, &d->params);
+        if (rc < 0) {
+            return rc;
+        }
+        d->kind = l->kind;
+        o->boot_count++;
+        o->boot_vpmem = o->boot_vpmem || l->kind == &uvm__vpmem_kind;
+    }
+    return 0;
 }
 
-static int read_vpmem(const void *item, struct uvm__scsi_params *ret, struct uvm__fail *f) {
-    return uvm__vpmem_read(item, ret, f);
+int uvm__boot_list_read(struct uvm__options *o, const struct uvm_vm_params *params,
+                        struct uvm__fail *f) {
+    size_t count = 0;
+    for (size_t i = 0; i < LISTS; i++) {
+        int rc = count_items(&lists[i], params, &count, f);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    if (count == 0) {
+        return 0;
+    }
+    o->boot = uvm__zalloc(o->engine, count * sizeof *o->boot);
+    int rc = o->boot == NULL ? -UVM_E_NOMEM : 0;
+    for (size_t i = 0; rc == 0 && i < LISTS; i++) {
+        rc = read_items(o, &lists[i], params, f);
+    }
+    return rc; /* what was read goes with the options */
 }
 
-int uvm__disks_read(uvm_engine *e, const struct uvm_scsi_params *const *list,
-                    struct uvm__scsi_params ***ret, struct uvm__fail *f) {
-    const struct list l = {"disks", (const void *const *)list, DISKS_MAX, read_disk};
-    return read_list(e, &l, ret, f);
-}
-
-int uvm__vpmems_read(uvm_engine *e, const struct uvm_vpmem_params *const *list,
-                     struct uvm__scsi_params ***ret, struct uvm__fail *f) {
-    const struct list l = {"vpmem", (const void *const *)list, UVM_VPMEM_BOOT_MAX, read_vpmem};
-    return read_list(e, &l, ret, f);
+void uvm__boot_list_free(struct uvm__options *o) {
+    for (size_t i = 0; i < o->boot_count; i++) {
+        uvm__free(o->engine, o->boot[i].params);
+    }
+    uvm__free(o->engine, o->boot);
+    o->boot = NULL;
+    o->boot_count = 0;
 }

@@ -188,12 +188,12 @@ static int read_vpmem(struct uvm__options *o, const struct uvm_vm_params *p, str
     }
     o->vpmem_devices = p->vpmem_devices;
     o->vpmem_bytes = p->vpmem_device_mb << 20;
-    return p->vpmem == NULL ? 0 : uvm__vpmems_read(o->engine, p->vpmem, &o->vpmem, f);
+    return 0;
 }
 
 /* What stands in a device needs devices; those who say nothing get a few. */
 static void complete_vpmem(struct uvm__options *o, bool document) {
-    bool needed = o->rootfs_on_vpmem || (o->vpmem != NULL && !document);
+    bool needed = o->rootfs_on_vpmem || (o->boot_vpmem && !document);
     if (o->vpmem_devices == 0 && needed) {
         o->vpmem_devices = UVM_VPMEM_DEVICES_DEFAULT;
     }
@@ -243,9 +243,7 @@ static int read_all(struct uvm__options *o, const struct uvm_vm_params *p, struc
     if (rc == 0 && p->tools != NULL) {
         rc = read_tools(o, p->tools, f);
     }
-    if (rc == 0 && p->disks != NULL) {
-        rc = uvm__disks_read(o->engine, p->disks, &o->disks, f);
-    }
+    rc = rc < 0 ? rc : uvm__boot_list_read(o, p, f);
     rc = rc < 0 ? rc : read_vpmem(o, p, f);
     if (rc == 0 && p->log_level != NULL) {
         rc = read_log_level(o, p->log_level, f);
@@ -277,8 +275,7 @@ void uvm__options_deinit(struct uvm__options *o) {
         for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
             uvm__free(o->engine, texts[i]);
         }
-        uvm__disks_free(o->engine, o->disks);
-        uvm__disks_free(o->engine, o->vpmem);
+        uvm__boot_list_free(o);
     }
     *o = (struct uvm__options){0};
 }

@@ -29,14 +29,21 @@ struct uvm__options {
     bool no_overcommit, deferred_commit, cold_discard;
     uint64_t low_mmio_gap_mb, high_mmio_base_mb, high_mmio_gap_mb;
     bool no_time_sync;
-    struct uvm__scsi_params **disks; /* NULL-terminated copies; NULL: none */
-    struct uvm__scsi_params **vpmem; /* likewise: images in virtual PMem */
-    uint64_t vpmem_devices;          /* 0: not given */
-    uint64_t vpmem_bytes;            /* of each; 0: not given */
-    uint32_t scsi_controllers;       /* 0: not given */
-    uint8_t scsi_mask;               /* bit per controller that the document has (document.c) */
-    bool attachments;                /* ... and it attaches disks or images itself */
-    bool vpci;                       /* keeps the PCI bus in the guest's kernel */
+    struct uvm__boot_device *boot; /* what the VM begins with, by its order; NULL: nothing */
+    size_t boot_count;
+    bool boot_vpmem;           /* some of it is in virtual PMem */
+    uint64_t vpmem_devices;    /* 0: not given */
+    uint64_t vpmem_bytes;      /* of each; 0: not given */
+    uint32_t scsi_controllers; /* 0: not given */
+    uint8_t scsi_mask;         /* bit per controller that the document has (document.c) */
+    bool attachments;          /* ... and it attaches disks or images itself */
+    bool vpci;                 /* keeps the PCI bus in the guest's kernel */
+};
+
+/* A device of the boot: params as its kind copies them, the engine's. */
+struct uvm__boot_device {
+    const struct uvm__device_kind *kind;
+    void *params;
 };
 
 /* On failure `f` says which option and why, and nothing is kept. */
@@ -53,12 +60,10 @@ int uvm__disk_read(const struct uvm_scsi_params *params, struct uvm__scsi_params
 /* The same of virtual PMem. */
 int uvm__vpmem_read(const struct uvm_vpmem_params *params, struct uvm__scsi_params *ret,
                     struct uvm__fail *f);
-int uvm__vpmems_read(uvm_engine *e, const struct uvm_vpmem_params *const *list,
-                     struct uvm__scsi_params ***ret, struct uvm__fail *f);
-/* Copies of a NULL-terminated list. */
-int uvm__disks_read(uvm_engine *e, const struct uvm_scsi_params *const *list,
-                    struct uvm__scsi_params ***ret, struct uvm__fail *f);
-void uvm__disks_free(uvm_engine *e, struct uvm__scsi_params **disks); /* accepts NULL */
+/* All that the params begin with, of every kind. */
+int uvm__boot_list_read(struct uvm__options *o, const struct uvm_vm_params *params,
+                        struct uvm__fail *f);
+void uvm__boot_list_free(struct uvm__options *o); /* idempotent */
 
 /* Shared by both: an option's text, checked and copied. `take` is replaced. */
 int uvm__options_text(struct uvm__options *o, char **field, const char *option, const char *text,
