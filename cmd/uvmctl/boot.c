@@ -7,9 +7,9 @@
  * since 2 might be the command's own.
  */
 #include "cmd/uvmctl/args.h"
+#include "cmd/uvmctl/boot_devices.h"
 #include "cmd/uvmctl/console.h"
 #include "cmd/uvmctl/detach.h"
-#include "cmd/uvmctl/disk.h"
 #include "cmd/uvmctl/out.h"
 #include "cmd/uvmctl/paths.h"
 #include "cmd/uvmctl/progress.h"
@@ -102,13 +102,7 @@ struct boot_args {
     char *env_copies[LIST_MAX]; /* ours to free */
     char kernel[PATH_BYTES], initrd[PATH_BYTES], tools[PATH_BYTES], term[64];
     char *rootfs; /* as the engine wants it; ours to free */
-    struct disk_words disks[LIST_MAX];
-    const struct uvm_scsi_params *disk_list[LIST_MAX + 1];
-    size_t disks_count;
-    struct disk_words images[LIST_MAX];
-    struct uvm_vpmem_params image_params[LIST_MAX];
-    const struct uvm_vpmem_params *image_list[LIST_MAX + 1];
-    size_t images_count;
+    struct boot_devices devices;
     uint64_t timeout_ms;
     uint32_t count, parallel;
     unsigned verbose;
@@ -172,38 +166,6 @@ static bool add_env(struct boot_args *b, const char *value) {
     return true;
 }
 
-static bool add_disk(struct boot_args *b, const char *value) {
-    if (b->disks_count == LIST_MAX) {
-        out_usage("boot: --scsi: more than %u", LIST_MAX);
-        return false;
-    }
-    struct disk_words *d = &b->disks[b->disks_count];
-    if (!disk_words_read(d, "boot: --scsi", value)) {
-        return false;
-    }
-    b->disk_list[b->disks_count++] = &d->params;
-    b->run.vm.disks = b->disk_list;
-    return true;
-}
-
-static bool add_image(struct boot_args *b, const char *value) {
-    size_t n = b->images_count;
-    if (n == LIST_MAX) {
-        out_usage("boot: --vpmem: more than %u", LIST_MAX);
-        return false;
-    }
-    if (!disk_words_read(&b->images[n], "boot: --vpmem", value)) {
-        return false;
-    }
-    b->image_params[n] = (struct uvm_vpmem_params)UVM_VPMEM_PARAMS_INIT;
-    b->image_params[n].host_path = b->images[n].params.host_path;
-    b->image_params[n].guest_path = b->images[n].params.guest_path;
-    b->image_list[n] = &b->image_params[n];
-    b->images_count++;
-    b->run.vm.vpmem = b->image_list;
-    return true;
-}
-
 static bool read_count(enum opt o, const char *value, uint64_t max, uint32_t *ret) {
     uint64_t n;
     if (!args_read_number(value, 1, max, &n)) {
@@ -237,9 +199,9 @@ static bool on_value(struct boot_args *b, enum opt o, const char *value) {
         vm->rootfs = b->rootfs;
         return b->rootfs != NULL;
     case OPT_SCSI:
-        return add_disk(b, value);
+        return boot_devices_add(&b->devices, BOOT_SCSI, value, vm);
     case OPT_VPMEM:
-        return add_image(b, value);
+        return boot_devices_add(&b->devices, BOOT_VPMEM, value, vm);
     case OPT_ANNOTATION:
         if (b->annotations_count == LIST_MAX) {
             out_usage("boot: --annotation: more than %u", LIST_MAX);
@@ -542,12 +504,7 @@ static int boot(char **argv) {
     for (size_t i = 0; i < LIST_MAX; i++) {
         free(b.env_copies[i]);
     }
-    for (size_t i = 0; i < b.disks_count; i++) {
-        disk_words_free(&b.disks[i]);
-    }
-    for (size_t i = 0; i < b.images_count; i++) {
-        disk_words_free(&b.images[i]);
-    }
+    boot_devices_free(&b.devices);
     free(b.rootfs);
     free(b.document);
     return status;

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT
+ * boot_devices.c — the devices that `uvmctl boot` begins with: a row a kind.
+ */
+#include "cmd/uvmctl/boot_devices.h"
+#include "cmd/uvmctl/out.h"
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static bool read_scsi(struct boot_device *d, const char *who, const char *word) {
+    if (!disk_words_read(&d->words, who, word)) {
+        return false;
+    }
+    d->params.scsi = d->words.params;
+    return true;
+}
+
+static bool read_vpmem(struct boot_device *d, const char *who, const char *word) {
+    if (!disk_words_read(&d->words, who, word)) {
+        return false;
+    }
+    d->params.vpmem = (struct uvm_vpmem_params)UVM_VPMEM_PARAMS_INIT;
+    d->params.vpmem.host_path = d->words.params.host_path;
+    d->params.vpmem.guest_path = d->words.params.guest_path;
+    return true;
+}
+
+static const struct row {
+    const char *option;
+    size_t list; /* in struct uvm_vm_params */
+    /* False: it said why, and nothing is to be freed. */
+    bool (*read)(struct boot_device *d, const char *who, const char *word);
+} rows[BOOT_KIND_MAX] = {
+    [BOOT_SCSI] = {"scsi", offsetof(struct uvm_vm_params, disks), read_scsi},
+    [BOOT_VPMEM] = {"vpmem", offsetof(struct uvm_vm_params, vpmem), read_vpmem},
+};
+
+bool boot_devices_add(struct boot_devices *b, enum boot_kind kind, const char *word,
+                      struct uvm_vm_params *vm) {
+    size_t n = b->counts[kind];
+    char who[32];
+    (void)snprintf(who, sizeof who, "boot: --%s", rows[kind].option);
+    if (n == BOOT_DEVICES_MAX) {
+        out_usage("%s: more than %u", who, BOOT_DEVICES_MAX);
+        return false;
+    }
+    if (b->items[kind] == NULL) {
+        b->items[kind] = calloc(BOOT_DEVICES_MAX, sizeof *b->items[kind]);
+    }
+    if (b->items[kind] == NULL) {
+        out_usage("%s: out of memory", who);
+        return false;
+    }
+    struct boot_device *d = &b->items[kind][n];
+    if (!rows[kind].read(d, who, word)) {
+        return false;
+    }
+    b->lists[kind][n] = &d->params;
+    b->counts[kind]++;
+    *(const void *const **)(void *)((char *)vm + rows[kind].list) = b->lists[kind];
+    return true;
+}
+
+void boot_devices_free(struct boot_devices *b) {
+    for (unsigned k = 0; k < BOOT_KIND_MAX; k++) {
+        for (size_t i = 0; i < b->counts[k]; i++) {
+            disk_words_free(&b->items[k][i].words);
+        }
+        free(b->items[k]);
+    }
+    *b = (struct boot_devices){0};
+}
