@@ -24,7 +24,8 @@
 #define UVM__DOC_VPMEM_PAGE_BYTES 4096u /* devices and mappings are multiples of it */
 #define UVM__DOC_MEMORY_MB_MAX (16u << 20)
 #define UVM__DOC_PROCESSORS_MAX 1024u
-#define UVM__DOC_ITEMS_MAX 1024u /* members of one map or list */
+#define UVM__DOC_ITEMS_MAX 1024u          /* members of one map or list */
+#define UVM__DOC_SHARE_NAME_BYTES_MAX 63u /* a share's name */
 
 /* Instance GUIDs of the four SCSI controllers, by number (hcsshim's
  * internal/protocol/guestrequest/types.go). */
@@ -172,6 +173,42 @@ struct uvm__doc_hvsocket {
     } config;
 };
 
+/* Hints for an SMB server's caches and locks are among them; what a service makes of those is its own affair. */
+struct uvm__doc_vsmb_options {
+    bool present;
+    bool read_only;
+    bool share_read;
+    bool cache_io;
+    bool no_oplocks;
+    bool take_backup_privilege;
+    bool use_share_root_identity;
+    bool no_directmap;
+    bool no_locks;
+    bool no_dirnotify;
+    bool vm_shared_memory;
+    bool restrict_file_access; /* to allowed_files, of which there is one at least then */
+    bool force_level_ii_oplocks;
+    bool reparse_base_layer;
+    bool pseudo_oplocks;
+    bool non_cache_io;
+    bool pseudo_dirnotify;
+    bool single_file_mapping;
+};
+
+struct uvm__doc_vsmb_share {
+    const char *name;
+    const char *path;                 /* a folder */
+    const char *const *allowed_files; /* whole paths of files in it */
+    size_t allowed_files_count;
+    struct uvm__doc_vsmb_options options;
+};
+
+struct uvm__doc_vsmb {
+    bool present;
+    const struct uvm__doc_vsmb_share *shares;
+    size_t shares_count;
+};
+
 struct uvm__doc_plan9 {
     bool present;
 };
@@ -196,6 +233,7 @@ struct uvm__doc_devices {
     size_t scsi_count;
     struct uvm__doc_vpmem vpmem;
     struct uvm__doc_hvsocket hvsocket;
+    struct uvm__doc_vsmb vsmb;
     struct uvm__doc_plan9 plan9;
     const struct uvm__doc_vpci *vpci;
     size_t vpci_count;

@@ -132,6 +132,8 @@ static int build_list(struct builder *b, const struct uvm__doc_field *row, const
             rc = uvm__doc_check_number(row, value, &here, b->f);
             snprintf(text, sizeof text, "%llu", (unsigned long long)value);
             child = cJSON_CreateRaw(text);
+        } else if (row->kind == UVM__DOC_STRINGS) {
+            child = cJSON_CreateString(((const char *const *)items)[i]);
         } else {
             child = cJSON_CreateObject();
         }
@@ -206,6 +208,7 @@ static int build_field(struct builder *b, const struct uvm__doc_field *row, cons
     case UVM__DOC_MAP:
     case UVM__DOC_LIST:
     case UVM__DOC_NUMBERS:
+    case UVM__DOC_STRINGS:
         return build_items(b, row, base, object, path);
     }
     uvm__check_failed(__FILE__, __LINE__, "a row of an unknown kind");

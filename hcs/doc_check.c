@@ -112,6 +112,79 @@ int uvm__doc_check_attachment(const struct uvm__doc_scsi_attachment *a,
     return 0;
 }
 
+int uvm__doc_check_share_name(const char *name, const struct uvm__doc_path *path,
+                              struct uvm__fail *f) {
+    const struct uvm__doc_path here = {.parent = path, .key = "Name"};
+    size_t bytes = strlen(name);
+    bool ok =
+        bytes <= UVM__DOC_SHARE_NAME_BYTES_MAX && name[0] != '.' &&
+        strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.") == bytes;
+
+    return ok ? 0
+              : uvm__doc_fail(f, &here, UVM_E_INVAL,
+                              "must be 1 to %u letters, digits, \"_\", \"-\" or \".\", which does "
+                              "not come first",
+                              UVM__DOC_SHARE_NAME_BYTES_MAX);
+}
+
+/* Whether it is a file's path directly in the folder. */
+static bool is_in(const char *folder, const char *file) {
+    size_t bytes = strlen(folder);
+
+    bytes -= bytes > 1 && folder[bytes - 1] == '/' ? 1 : 0;
+    const char *name = bytes == 1 ? file + 1 : file + bytes + 1;
+    return strncmp(folder, file, bytes) == 0 && (bytes == 1 || file[bytes] == '/') &&
+           name[0] != '\0' && strchr(name, '/') == NULL && strcmp(name, ".") != 0 &&
+           strcmp(name, "..") != 0;
+}
+
+int uvm__doc_check_vsmb_share(const struct uvm__doc_vsmb_share *s, const struct uvm__doc_path *path,
+                              struct uvm__fail *f) {
+    struct uvm__doc_path here = {.parent = path, .key = "Path"};
+    int rc = uvm__doc_check_share_name(s->name, path, f);
+
+    if (rc == 0 && s->path[0] != '/') {
+        rc = uvm__doc_fail(f, &here, UVM_E_INVAL, "must be absolute");
+    }
+    here.key = "AllowedFiles";
+    if (rc == 0 && s->options.restrict_file_access != (s->allowed_files_count > 0)) {
+        rc = uvm__doc_fail(f, &here, UVM_E_INVAL,
+                           "goes with Options.RestrictFileAccess and only with it");
+    }
+    for (size_t i = 0; rc == 0 && i < s->allowed_files_count; i++) {
+        const struct uvm__doc_path item = {.parent = &here, .index = i};
+        if (!is_in(s->path, s->allowed_files[i])) {
+            rc = uvm__doc_fail(f, &item, UVM_E_INVAL, "no path of a file in the share's Path");
+        }
+        for (size_t k = 0; rc == 0 && k < i; k++) {
+            if (strcmp(s->allowed_files[k], s->allowed_files[i]) == 0) {
+                rc = uvm__doc_fail(f, &item, UVM_E_INVAL, "the same file twice");
+            }
+        }
+    }
+    return rc;
+}
+
+static int check_vsmb(const struct uvm__doc_vsmb *v, struct uvm__fail *f) {
+    const struct uvm__doc_path vsmb = {.parent = &devices_path, .key = "VirtualSmb"};
+    const struct uvm__doc_path list = {.parent = &vsmb, .key = "Shares"};
+
+    for (size_t i = 0; i < v->shares_count; i++) {
+        const struct uvm__doc_path item = {.parent = &list, .index = i};
+        int rc = uvm__doc_check_vsmb_share(&v->shares[i], &item, f);
+        for (size_t k = 0; rc == 0 && k < i; k++) {
+            if (strcmp(v->shares[k].name, v->shares[i].name) == 0) {
+                rc = uvm__doc_fail(f, &item, UVM_E_INVAL, "Name \"%s\" is there twice",
+                                   v->shares[i].name);
+            }
+        }
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
 static int check_scsi(const struct uvm__doc_devices *d, struct uvm__fail *f) {
     const struct uvm__doc_path path = {.parent = &devices_path, .key = "Scsi"};
 
@@ -149,6 +222,9 @@ int uvm__doc_check(const struct uvm__doc *doc, struct uvm__fail *f) {
     }
     if (r == 0) {
         r = check_scsi(&vm->devices, f);
+    }
+    if (r == 0) {
+        r = check_vsmb(&vm->devices.vsmb, f);
     }
     if (r == 0 && vm->resource_partition_id != NULL && vm->topology.processor.cpu_group.present) {
         struct uvm__doc_path path = {.parent = &vm_path, .key = "ResourcePartitionId"};

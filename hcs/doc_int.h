@@ -13,6 +13,7 @@ enum uvm__doc_kind {
     UVM__DOC_MAP,     /* pointer and count; each item begins with its key */
     UVM__DOC_LIST,    /* pointer and count of structs */
     UVM__DOC_NUMBERS, /* pointer and count of uint64_t */
+    UVM__DOC_STRINGS, /* pointer and count of const char *, none empty */
     UVM__DOC_REFUSED  /* a field of the schema that nobody here honours; `text` says why */
 };
 
@@ -42,6 +43,8 @@ extern const struct uvm__doc_type uvm__doc_root;
 extern const struct uvm__doc_type uvm__doc_attachment; /* struct uvm__doc_scsi_attachment */
 extern const struct uvm__doc_type uvm__doc_vpmem_device,
     uvm__doc_vpmem_mapping; /* struct uvm__doc_vpmem_device */
+extern const struct uvm__doc_type uvm__doc_vsmb_share,
+    uvm__doc_vsmb_name; /* struct uvm__doc_vsmb_share; the second only names it */
 
 /* The place in the document, as a chain of frames on the stack. */
 struct uvm__doc_path {
@@ -75,6 +78,11 @@ int uvm__doc_read_object(struct uvm__doc_store *store, const struct uvm__doc_typ
 int uvm__doc_build_object(const struct uvm__doc_type *type, const void *base, cJSON *object,
                           const struct uvm__doc_path *path, struct uvm__fail *f);
 
-/* The rule over several fields of one attachment. */
+/* The rules over several fields of one attachment, of one share. */
 int uvm__doc_check_attachment(const struct uvm__doc_scsi_attachment *a,
                               const struct uvm__doc_path *path, struct uvm__fail *f);
+int uvm__doc_check_vsmb_share(const struct uvm__doc_vsmb_share *s, const struct uvm__doc_path *path,
+                              struct uvm__fail *f);
+/* Letters, digits, "_", "-" and ".", which it does not begin with: fit for a path of ours. */
+int uvm__doc_check_share_name(const char *name, const struct uvm__doc_path *path,
+                              struct uvm__fail *f);

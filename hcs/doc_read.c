@@ -171,10 +171,30 @@ static int read_map(struct reader *r, const struct uvm__doc_field *row, const cJ
     return 0;
 }
 
+static int read_item(struct reader *r, const struct uvm__doc_field *row, const cJSON *node,
+                     void *item, const struct uvm__doc_path *path) {
+    if (row->kind == UVM__DOC_LIST) {
+        return read_object(r, row->type, node, item, path);
+    }
+    if (row->kind == UVM__DOC_NUMBERS) {
+        return uvm__json_u64(node, row->max, item) == 0
+                   ? 0
+                   : uvm__doc_fail(r->f, path, UVM_E_INVAL, "must be an integer from 0 to %llu",
+                                   (unsigned long long)row->max);
+    }
+    const char *text = uvm__json_string(node);
+    if (text == NULL || text[0] == '\0') {
+        return uvm__doc_fail(r->f, path, UVM_E_INVAL, "must be a string that is not empty");
+    }
+    memcpy(item, &text, sizeof text);
+    return 0;
+}
+
 static int read_list(struct reader *r, const struct uvm__doc_field *row, const cJSON *node,
                      void *base, const struct uvm__doc_path *path) {
-    bool numbers = row->kind == UVM__DOC_NUMBERS;
-    size_t item_bytes = numbers ? sizeof(uint64_t) : row->type->bytes;
+    size_t item_bytes = row->kind == UVM__DOC_LIST      ? row->type->bytes
+                        : row->kind == UVM__DOC_NUMBERS ? sizeof(uint64_t)
+                                                        : sizeof(const char *);
     char *items;
     size_t count, i = 0;
     int rc;
@@ -189,14 +209,8 @@ static int read_list(struct reader *r, const struct uvm__doc_field *row, const c
     for (const cJSON *child = node->child; child != NULL; child = child->next, i++) {
         UVM_ASSERT_CMP(i, <, count);
         struct uvm__doc_path here = {.parent = path, .index = i};
-        void *item = items + i * item_bytes;
 
-        if (!numbers) {
-            rc = read_object(r, row->type, child, item, &here);
-        } else if (uvm__json_u64(child, row->max, item) < 0) {
-            rc = uvm__doc_fail(r->f, &here, UVM_E_INVAL, "must be an integer from 0 to %llu",
-                               (unsigned long long)row->max);
-        }
+        rc = read_item(r, row, child, items + i * item_bytes, &here);
         if (rc < 0) {
             return rc;
         }
@@ -262,6 +276,7 @@ static int read_field(struct reader *r, const struct uvm__doc_field *row, const 
         return read_map(r, row, node, base, path);
     case UVM__DOC_LIST:
     case UVM__DOC_NUMBERS:
+    case UVM__DOC_STRINGS:
         return read_list(r, row, node, base, path);
     }
     uvm__check_failed(__FILE__, __LINE__, "a row of an unknown kind");

@@ -267,6 +267,51 @@ static const struct uvm__doc_field hvsocket_fields[] = {
 };
 static const struct uvm__doc_type hvsocket_type = {.fields = hvsocket_fields};
 
+static const struct uvm__doc_field vsmb_options_fields[] = {
+    FLAG(struct uvm__doc_vsmb_options, read_only, "ReadOnly"),
+    FLAG(struct uvm__doc_vsmb_options, share_read, "ShareRead"),
+    FLAG(struct uvm__doc_vsmb_options, cache_io, "CacheIo"),
+    FLAG(struct uvm__doc_vsmb_options, no_oplocks, "NoOplocks"),
+    FLAG(struct uvm__doc_vsmb_options, take_backup_privilege, "TakeBackupPrivilege"),
+    FLAG(struct uvm__doc_vsmb_options, use_share_root_identity, "UseShareRootIdentity"),
+    FLAG(struct uvm__doc_vsmb_options, no_directmap, "NoDirectmap"),
+    FLAG(struct uvm__doc_vsmb_options, no_locks, "NoLocks"),
+    FLAG(struct uvm__doc_vsmb_options, no_dirnotify, "NoDirnotify"),
+    FLAG(struct uvm__doc_vsmb_options, vm_shared_memory, "VmSharedMemory"),
+    FLAG(struct uvm__doc_vsmb_options, restrict_file_access, "RestrictFileAccess"),
+    FLAG(struct uvm__doc_vsmb_options, force_level_ii_oplocks, "ForceLevelIIOplocks"),
+    FLAG(struct uvm__doc_vsmb_options, reparse_base_layer, "ReparseBaseLayer"),
+    FLAG(struct uvm__doc_vsmb_options, pseudo_oplocks, "PseudoOplocks"),
+    FLAG(struct uvm__doc_vsmb_options, non_cache_io, "NonCacheIo"),
+    FLAG(struct uvm__doc_vsmb_options, pseudo_dirnotify, "PseudoDirnotify"),
+    FLAG(struct uvm__doc_vsmb_options, single_file_mapping, "SingleFileMapping"),
+    END,
+};
+static const struct uvm__doc_type vsmb_options_type = {.fields = vsmb_options_fields};
+
+static const struct uvm__doc_field vsmb_share_fields[] = {
+    STRING(struct uvm__doc_vsmb_share, name, "Name", REQUIRED),
+    STRING(struct uvm__doc_vsmb_share, path, "Path", REQUIRED),
+    ITEMS(struct uvm__doc_vsmb_share, allowed_files, "AllowedFiles", UVM__DOC_STRINGS, NULL, 0),
+    OBJECT(struct uvm__doc_vsmb_share, options, "Options", vsmb_options_type),
+    END,
+};
+const struct uvm__doc_type uvm__doc_vsmb_share = {.fields = vsmb_share_fields,
+                                                  .bytes = sizeof(struct uvm__doc_vsmb_share)};
+
+static const struct uvm__doc_field vsmb_name_fields[] = {
+    STRING(struct uvm__doc_vsmb_share, name, "Name", REQUIRED),
+    END,
+};
+const struct uvm__doc_type uvm__doc_vsmb_name = {.fields = vsmb_name_fields};
+
+static const struct uvm__doc_field vsmb_fields[] = {
+    ITEMS(struct uvm__doc_vsmb, shares, "Shares", UVM__DOC_LIST, &uvm__doc_vsmb_share, NUMBER_ANY),
+    REFUSED("DirectFileMappingInMB", WINDOWS_ONLY),
+    END,
+};
+static const struct uvm__doc_type vsmb_type = {.fields = vsmb_fields};
+
 static const struct uvm__doc_field plan9_fields[] = {
     REFUSED("Shares", HOT_ADD),
     END,
@@ -300,7 +345,7 @@ static const struct uvm__doc_field devices_fields[] = {
     OBJECT(struct uvm__doc_devices, hvsocket, "HvSocket", hvsocket_type),
     REFUSED("EnhancedModeVideo", "no graphics console here"),
     REFUSED("GuestCrashReporting", WINDOWS_ONLY),
-    REFUSED("VirtualSmb", HOT_ADD),
+    OBJECT(struct uvm__doc_devices, vsmb, "VirtualSmb", vsmb_type),
     OBJECT(struct uvm__doc_devices, plan9, "Plan9", plan9_type),
     REFUSED("Battery", NOT_YET),
     REFUSED("FlexibleIov", NOT_YET),

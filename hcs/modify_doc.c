@@ -3,7 +3,8 @@
  * Source: hcsshim's internal/hcs/schema2/modify_setting_request.go, internal/hcs/resourcepaths.
  *
  * A row's pattern is the path with %g for a GUID, %n for a number and %o for an offset. Settings are walked by the schema's
- * type, so that what a document holds at boot and what is added later are read by the same rows.
+ * type, so that what a document holds at boot and what is added later are read by the same rows. Where the
+ * path has no key, the Settings name the resource, in a Remove, too.
  */
 #include "hcs/modify_doc.h"
 
@@ -39,6 +40,14 @@ static int mapping_check(const struct uvm__modify *m, const struct uvm__doc_path
     return 0;
 }
 
+static int vsmb_check(const struct uvm__modify *m, const struct uvm__doc_path *path,
+                      struct uvm__fail *f) {
+    const struct uvm__doc_vsmb_share *s = &m->settings.vsmb;
+
+    return m->verb == UVM__MODIFY_REMOVE ? uvm__doc_check_share_name(s->name, path, f)
+                                         : uvm__doc_check_vsmb_share(s, path, f);
+}
+
 static const struct kind {
     const char *pattern;
     uint64_t number_max;
@@ -47,6 +56,8 @@ static const struct kind {
     size_t settings; /* place in struct uvm__modify */
     int (*check)(const struct uvm__modify *m, const struct uvm__doc_path *path,
                  struct uvm__fail *f);
+    size_t name; /* place of the Settings' Name, a const char *, which is the key; 0: none is */
+    const struct uvm__doc_type *remove_type; /* of a Remove's Settings; NULL: `type` */
 } kinds[UVM__MODIFY_KIND_MAX] = {
     [UVM__MODIFY_VPMEM] = {"VirtualMachine/Devices/VirtualPMem/Devices/%n",
                            UVM__DOC_VPMEM_DEVICES_MAX - 1, "device", &uvm__doc_vpmem_device,
@@ -58,6 +69,9 @@ static const struct kind {
     [UVM__MODIFY_SCSI] = {"VirtualMachine/Devices/Scsi/%g/Attachments/%n",
                           UVM__DOC_SCSI_LUNS_MAX - 1, "LUN", &uvm__doc_attachment,
                           offsetof(struct uvm__modify, settings.scsi), scsi_check},
+    [UVM__MODIFY_VSMB] = {"VirtualMachine/Devices/VirtualSmb/Shares", 0, "", &uvm__doc_vsmb_share,
+                          offsetof(struct uvm__modify, settings.vsmb), vsmb_check,
+                          offsetof(struct uvm__modify, settings.vsmb.name), &uvm__doc_vsmb_name},
 };
 
 static const char *const verbs[UVM__MODIFY_VERB_MAX] = {
@@ -162,10 +176,31 @@ static int put_path(const struct uvm__modify *m, char ret[UVM__MODIFY_PATH_BYTES
     return 0;
 }
 
+/* Of a kind whose Settings name the resource; NULL: another kind, or they do not. */
+static const char *name_of(const struct uvm__modify *m) {
+    const char *name = NULL;
+
+    if (kinds[m->kind].name != 0) {
+        memcpy(&name, (const char *)m + kinds[m->kind].name, sizeof name);
+    }
+    return name;
+}
+
 int uvm__modify_path(const struct uvm__modify *m, char ret[UVM__MODIFY_PATH_BYTES],
                      struct uvm__fail *f) {
     int rc = check_number(m, f);
-    return rc < 0 ? rc : put_path(m, ret, f);
+    rc = rc < 0 ? rc : put_path(m, ret, f);
+
+    if (rc == 0 && kinds[m->kind].name != 0) {
+        const char *name = name_of(m);
+        rc = uvm__doc_check_share_name(name == NULL ? "" : name, &settings_path, f);
+        if (rc == 0) {
+            size_t used = strlen(ret);
+            int n = snprintf(ret + used, UVM__MODIFY_PATH_BYTES - used, "/%s", name);
+            UVM_ASSERT_CMP((size_t)n, <, UVM__MODIFY_PATH_BYTES - used);
+        }
+    }
+    return rc;
 }
 
 int uvm__modify_scsi_path(const char *controller_guid, uint64_t lun,
@@ -222,17 +257,24 @@ static int check_keys(const cJSON *tree, struct uvm__fail *f) {
     return 0;
 }
 
+static const struct uvm__doc_type *settings_type(const struct uvm__modify *m) {
+    const struct kind *k = &kinds[m->kind];
+    return m->verb == UVM__MODIFY_REMOVE && k->remove_type != NULL ? k->remove_type : k->type;
+}
+
+static bool needs_settings(const struct uvm__modify *m) {
+    return m->verb != UVM__MODIFY_REMOVE || kinds[m->kind].name != 0;
+}
+
 static int read_settings(const cJSON *tree, struct uvm__modify *m, struct uvm__fail *f) {
     const cJSON *node = uvm__json_get(UVM__JSON_STRICT, tree, settings_path.key);
     const struct kind *k = &kinds[m->kind];
 
     if (node == NULL) {
-        return m->verb == UVM__MODIFY_REMOVE
-                   ? 0
-                   : uvm__doc_fail(f, &settings_path, UVM_E_INVAL, "missing");
+        return needs_settings(m) ? uvm__doc_fail(f, &settings_path, UVM_E_INVAL, "missing") : 0;
     }
-    int rc =
-        uvm__doc_read_object(m->store, k->type, node, (char *)m + k->settings, &settings_path, f);
+    int rc = uvm__doc_read_object(m->store, settings_type(m), node, (char *)m + k->settings,
+                                  &settings_path, f);
     m->has_settings = true;
     return rc < 0 ? rc : k->check(m, &settings_path, f);
 }
@@ -286,16 +328,14 @@ static int build_settings(const struct uvm__modify *m, cJSON *tree, struct uvm__
     const struct kind *k = &kinds[m->kind];
 
     if (!m->has_settings) {
-        return m->verb == UVM__MODIFY_REMOVE
-                   ? 0
-                   : uvm__doc_fail(f, &settings_path, UVM_E_INVAL, "missing");
+        return needs_settings(m) ? uvm__doc_fail(f, &settings_path, UVM_E_INVAL, "missing") : 0;
     }
     cJSON *settings = cJSON_AddObjectToObject(tree, settings_path.key);
     if (settings == NULL) {
         return no_memory(f);
     }
-    int rc =
-        uvm__doc_build_object(k->type, (const char *)m + k->settings, settings, &settings_path, f);
+    int rc = uvm__doc_build_object(settings_type(m), (const char *)m + k->settings, settings,
+                                   &settings_path, f);
     return rc < 0 ? rc : k->check(m, &settings_path, f);
 }
 
@@ -305,7 +345,8 @@ int uvm__modify_build(uvm_engine *e, const struct uvm__modify *m, char **ret_tex
     char *text = NULL;
 
     UVM_ASSERT_CMP(m->verb, <, UVM__MODIFY_VERB_MAX);
-    int rc = uvm__modify_path(m, path, f);
+    int rc = check_number(m, f);
+    rc = rc < 0 ? rc : put_path(m, path, f);
     if (rc < 0) {
         return rc;
     }

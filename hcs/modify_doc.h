@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * modify_doc.h — ModifySettingRequest (hcsshim's internal/hcs/schema2) as a typed struct: read and built.
  *
- * What a request changes is named by its ResourcePath, which holds keys (a controller's GUID, a LUN); the path
- * decides the kind, and the kind the type of the Settings. One table (modify_doc.c) has a row a kind. The
+ * What a request changes is named by its ResourcePath, which holds keys (a controller's GUID, a LUN), or, where
+ * the path has none, by the Name in its Settings; the path decides the kind, and the kind the type of the
+ * Settings. One table (modify_doc.c) has a row a kind. The
  * reader is as strict as doc.h's: exact keys, unknown fields refused, every error begins with the JSON path
  * ("Settings.Path: missing"). What one service cannot honour although it is well-formed is that service's to
  * refuse. GuestRequest is refused: its part goes over the bridge.
@@ -27,6 +28,7 @@ enum uvm__modify_kind {
     UVM__MODIFY_SCSI,          /* VirtualMachine/Devices/Scsi/<guid>/Attachments/<number> */
     UVM__MODIFY_VPMEM,         /* VirtualMachine/Devices/VirtualPMem/Devices/<number> */
     UVM__MODIFY_VPMEM_MAPPING, /* …/Devices/<number>/Mappings/<offset> */
+    UVM__MODIFY_VSMB, /* VirtualMachine/Devices/VirtualSmb/Shares; Settings.Name says which */
     UVM__MODIFY_KIND_MAX
 };
 
@@ -41,6 +43,7 @@ struct uvm__modify {
         struct uvm__doc_scsi_attachment
             scsi; /* its own `lun` is the path's number when it was read */
         struct uvm__doc_vpmem_device vpmem; /* of both kinds; a mapping has no ReadOnly */
+        struct uvm__doc_vsmb_share vsmb;    /* of a Remove, too: only its name */
     } settings;
     struct uvm__doc_store *store; /* of a request that was read; NULL otherwise */
 };
@@ -55,8 +58,9 @@ void uvm__modify_deinit(struct uvm__modify *m); /* accepts NULL, a zeroed and a 
 int uvm__modify_build(uvm_engine *e, const struct uvm__modify *m, char **ret_text,
                       size_t *ret_bytes, struct uvm__fail *f);
 
-/* The ResourcePath of the request's keys, with the GUID in lower case: the resource's name in events and
- * properties. -UVM_E_INVAL when a key is wrong. */
+/* The resource's name in events and properties: the ResourcePath of the request's keys, with the GUID in lower
+ * case; where Settings.Name says which one it is, that stands behind it ("…/Shares/s1"). -UVM_E_INVAL when a key is
+ * wrong. */
 int uvm__modify_path(const struct uvm__modify *m, char ret[UVM__MODIFY_PATH_BYTES],
                      struct uvm__fail *f);
 /* The same of a SCSI attachment of a document. */

@@ -108,6 +108,9 @@ static bool disabled_service(const struct uvm__doc *d) {
 static bool vpci(const struct uvm__doc *d) {
     return d->vm.devices.vpci_count != 0;
 }
+static bool vsmb(const struct uvm__doc *d) {
+    return d->vm.devices.vsmb.shares_count != 0;
+}
 static bool iops(const struct uvm__doc *d) {
     return d->vm.storage_qos.iops_maximum != 0;
 }
@@ -157,6 +160,7 @@ static const struct {
      "times MaximumCount is above the 512 GiB that QEMU is given here"},
     {disabled_service, DEVICES "HvSocket.HvSocketConfig.ServiceTable",
      "a service that is Disabled is not supported on QEMU yet"},
+    {vsmb, DEVICES "VirtualSmb.Shares", "not supported on QEMU yet"},
     {vpci, DEVICES "VirtualPci", "not supported at boot on QEMU yet"},
     {iops, "VirtualMachine.StorageQoS.IopsMaximum", "not supported on QEMU yet"},
     {bandwidth, "VirtualMachine.StorageQoS.BandwidthMaximum", "not supported on QEMU yet"},

@@ -13,10 +13,16 @@
 #include "hcs/qemu/scsi.h"
 #include "hcs/qemu/vpmem.h"
 
+static const struct uvm__qemu_kind vsmb = {
+    .refused = {"shares are not supported on QEMU yet", "shares are not supported on QEMU yet",
+                "shares are not supported on QEMU yet"},
+};
+
 static const struct uvm__qemu_kind *const kinds[UVM__MODIFY_KIND_MAX] = {
     [UVM__MODIFY_SCSI] = &uvm__qemu_scsi,
     [UVM__MODIFY_VPMEM] = &uvm__qemu_vpmem,
     [UVM__MODIFY_VPMEM_MAPPING] = &uvm__qemu_vpmem_mapping,
+    [UVM__MODIFY_VSMB] = &vsmb,
 };
 
 struct modify_params {

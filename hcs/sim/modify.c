@@ -443,6 +443,9 @@ int uvm__sim_modify(struct uvm__hcs_system *s, const struct uvm__hcs_modify_para
         rc = uvm__fail(&f, UVM_E_INVAL, 0, "Settings: no descriptor is named there, but %zu came",
                        params->fds_count);
     }
+    if (rc == 0 && request.kind == UVM__MODIFY_VSMB) {
+        rc = uvm__fail(&f, UVM_E_UNSUPPORTED, 0, "ResourcePath: this host has no shares");
+    }
     if (rc == 0 && request.verb == UVM__MODIFY_UPDATE) {
         rc = uvm__fail(&f, UVM_E_UNSUPPORTED, 0, "RequestType: an attachment cannot be changed");
     }

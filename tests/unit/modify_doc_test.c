@@ -61,6 +61,51 @@ static void built_and_read_back(void **state) {
     loop_close(&k);
 }
 
+#define SHARES "VirtualMachine/Devices/VirtualSmb/Shares"
+static const char share_text[] =
+    "{\"ResourcePath\":\"" SHARES "\",\"RequestType\":\"Add\",\"Settings\":{"
+    "\"Name\":\"s1f\",\"Path\":\"/srv/\",\"AllowedFiles\":[\"/srv/a\",\"/srv/b\"],"
+    "\"Options\":{\"ReadOnly\":true,\"RestrictFileAccess\":true}}}";
+static const char unshare_text[] =
+    "{\"ResourcePath\":\"" SHARES "\",\"RequestType\":\"Remove\",\"Settings\":{"
+    "\"Name\":\"s1f\"}}";
+
+/* Where the path has no key, the settings name the resource, also of a removal, which has nothing else. */
+static void a_share_is_named_by_its_settings(void **state) {
+    (void)state;
+    struct loop_kit k;
+    const char *const files[] = {"/srv/a", "/srv/b"};
+    struct uvm__modify m = {.kind = UVM__MODIFY_VSMB, .has_settings = true}, got;
+    char path[UVM__MODIFY_PATH_BYTES];
+    struct uvm__fail f;
+    loop_open(&k);
+    m.settings.vsmb = (struct uvm__doc_vsmb_share){
+        .name = "s1f",
+        .path = "/srv/",
+        .allowed_files = files,
+        .allowed_files_count = 2,
+        .options = {.present = true, .read_only = true, .restrict_file_access = true}};
+    expect_build(&k, &m, share_text);
+    assert_int_equal(uvm__modify_path(&m, path, &f), 0);
+    assert_string_equal(path, SHARES "/s1f");
+    assert_int_equal(uvm__modify_read(k.engine, share_text, sizeof share_text - 1, &got, &f), 0);
+    assert_int_equal(got.settings.vsmb.allowed_files_count, 2);
+    assert_string_equal(got.settings.vsmb.allowed_files[1], "/srv/b");
+    assert_true(got.settings.vsmb.options.read_only);
+    uvm__modify_deinit(&got);
+
+    m.verb = UVM__MODIFY_REMOVE;
+    expect_build(&k, &m, unshare_text);
+    assert_int_equal(uvm__modify_read(k.engine, unshare_text, sizeof unshare_text - 1, &got, &f),
+                     0);
+    assert_int_equal(uvm__modify_path(&got, path, &f), 0);
+    assert_string_equal(path, SHARES "/s1f");
+    uvm__modify_deinit(&got);
+    m.settings.vsmb.name = "../etc";
+    assert_int_equal(uvm__modify_path(&m, path, &f), -UVM_E_INVAL);
+    loop_close(&k);
+}
+
 static void paths_are_written_one_way(void **state) {
     (void)state;
     char path[UVM__MODIFY_PATH_BYTES];
@@ -74,6 +119,10 @@ static void paths_are_written_one_way(void **state) {
 
 #define REQUEST(path, rest) "{\"ResourcePath\":\"" path "\"," rest "}"
 #define ADD(settings) REQUEST(PATH, "\"RequestType\":\"Add\",\"Settings\":" settings)
+#define SHARE(settings) REQUEST(SHARES, "\"RequestType\":\"Add\",\"Settings\":" settings)
+#define FILES(list)                                                                                \
+    SHARE("{\"Name\":\"s1\",\"Path\":\"/a\",\"AllowedFiles\":" list                                \
+          ",\"Options\":{\"RestrictFileAccess\":true}}")
 static const struct {
     const char *text;
     int code;
@@ -117,6 +166,29 @@ static const struct {
      UVM_E_INVAL, "Settings.ExtensibleVirtualDiskType: goes with"},
     {ADD("{\"Type\":\"ExtensibleVirtualDisk\",\"Path\":\"/a\"}"), UVM_E_INVAL,
      "Settings.ExtensibleVirtualDiskType: goes with"},
+    {REQUEST(SHARES, "\"RequestType\":\"Remove\""), UVM_E_INVAL, "Settings: missing"},
+    {REQUEST(SHARES, "\"RequestType\":\"Remove\",\"Settings\":{}"), UVM_E_INVAL,
+     "Settings.Name: missing"},
+    {REQUEST(SHARES, "\"RequestType\":\"Remove\",\"Settings\":{\"Name\":\"a/b\"}"), UVM_E_INVAL,
+     "Settings.Name: must be 1 to 63 letters"},
+    {REQUEST(SHARES, "\"RequestType\":\"Remove\",\"Settings\":{\"Name\":\"..\"}"), UVM_E_INVAL,
+     "Settings.Name: must be 1 to 63 letters"},
+    {REQUEST(SHARES, "\"RequestType\":\"Remove\",\"Settings\":{\"Name\":\"a\",\"Path\":\"/\"}"),
+     UVM_E_INVAL, "Settings.Path: unknown field"},
+    {SHARE("{\"Name\":\"s1\"}"), UVM_E_INVAL, "Settings.Path: missing"},
+    {SHARE("{\"Name\":\"s1\",\"Path\":\"a\"}"), UVM_E_INVAL, "Settings.Path: must be absolute"},
+    {SHARE("{\"Name\":\"s1\",\"Path\":\"/a\",\"AllowedFiles\":[\"/a/b\"]}"), UVM_E_INVAL,
+     "Settings.AllowedFiles: goes with Options.RestrictFileAccess"},
+    {SHARE("{\"Name\":\"s1\",\"Path\":\"/a\",\"Options\":{\"RestrictFileAccess\":true}}"),
+     UVM_E_INVAL, "Settings.AllowedFiles: goes with Options.RestrictFileAccess"},
+    {FILES("\"/a/b\""), UVM_E_INVAL, "Settings.AllowedFiles: must be an array"},
+    {FILES("[7]"), UVM_E_INVAL, "Settings.AllowedFiles[0]: must be a string"},
+    {FILES("[\"\"]"), UVM_E_INVAL, "Settings.AllowedFiles[0]: must be a string"},
+    {FILES("[\"/b/c\"]"), UVM_E_INVAL, "Settings.AllowedFiles[0]: no path of a file in"},
+    {FILES("[\"/a/..\"]"), UVM_E_INVAL, "Settings.AllowedFiles[0]: no path of a file in"},
+    {FILES("[\"/a/b/c\"]"), UVM_E_INVAL, "Settings.AllowedFiles[0]: no path of a file in"},
+    {FILES("[\"/a/\"]"), UVM_E_INVAL, "Settings.AllowedFiles[0]: no path of a file in"},
+    {FILES("[\"/a/b\",\"/a/b\"]"), UVM_E_INVAL, "Settings.AllowedFiles[1]: the same file twice"},
 };
 
 static void bad_ones_are_refused_by_name(void **state) {
@@ -174,6 +246,7 @@ static void every_allocation_may_fail(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(built_and_read_back),
+        cmocka_unit_test(a_share_is_named_by_its_settings),
         cmocka_unit_test(paths_are_written_one_way),
         cmocka_unit_test(bad_ones_are_refused_by_name),
         cmocka_unit_test(every_allocation_may_fail),
