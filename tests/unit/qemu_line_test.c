@@ -11,7 +11,7 @@
 #define TCG                                                                                        \
     " cryptomgr.notests "                                                                          \
     "initcall_blacklist=crypto_kdf108_init,init_kprobe_trace,load_system_certificate_list "        \
-    "preempt=none no_timer_check"
+    "preempt=none no_timer_check init_on_alloc=0"
 
 static const struct row {
     const char *line;
@@ -38,15 +38,20 @@ static const struct row {
     {"cryptomgr.notests", true,
      "cryptomgr.notests console=ttyS0 "
      "initcall_blacklist=crypto_kdf108_init,init_kprobe_trace,load_system_certificate_list "
-     "preempt=none no_timer_check"},
+     "preempt=none no_timer_check init_on_alloc=0"},
     {"preempt=full", true,
      "preempt=full console=ttyS0 cryptomgr.notests "
      "initcall_blacklist=crypto_kdf108_init,init_kprobe_trace,load_system_certificate_list "
-     "no_timer_check"},
+     "no_timer_check init_on_alloc=0"},
     {"no_timer_check", true,
      "no_timer_check console=ttyS0 cryptomgr.notests "
      "initcall_blacklist=crypto_kdf108_init,init_kprobe_trace,load_system_certificate_list "
-     "preempt=none"},
+     "preempt=none init_on_alloc=0"},
+    {"init_on_alloc=1", true,
+     "init_on_alloc=1 console=ttyS0 cryptomgr.notests "
+     "initcall_blacklist=crypto_kdf108_init,init_kprobe_trace,load_system_certificate_list "
+     "preempt=none no_timer_check"},
+    {"init_on_alloc=1", false, "init_on_alloc=1 console=ttyS0"},
     {"dm-mod.create=\"a pci=off -- b\" pci=off", false,
      "dm-mod.create=\"a pci=off -- b\" console=ttyS0"},
     {"--", false, "console=ttyS0"},
