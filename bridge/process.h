@@ -81,7 +81,7 @@ uint32_t uvm__process_pid(const struct uvm__process *p);
 bool uvm__process_exited(const struct uvm__process *p); /* its exit code is known */
 
 /* CALLBACK stdin: bytes accepted, perhaps fewer; -UVM_E_AGAIN (on_writable will run);
- * -UVM_E_NOMEM (nothing will run: try again); -UVM_E_CLOSED. */
+ * -UVM_E_NOMEM (nothing will run: try again); -UVM_E_CLOSED. Another stdin: -UVM_E_STATE. */
 ssize_t uvm__process_write(struct uvm__process *p, const void *data, size_t bytes);
 /* Half-close, behind what was accepted; also ends an FD relay. Idempotent. */
 void uvm__process_close_stdin(struct uvm__process *p);

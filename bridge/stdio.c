@@ -260,7 +260,10 @@ void uvm__relay_resume(struct uvm__relay *r) {
 }
 
 ssize_t uvm__relay_write(struct uvm__relay *r, const void *data, size_t bytes) {
-    UVM_ASSERT(r->which == UVM__STDIN && r->kind == UVM__STDIO_CALLBACK);
+    UVM_ASSERT(r->which == UVM__STDIN);
+    if (r->kind != UVM__STDIO_CALLBACK) {
+        return -UVM_E_STATE;
+    }
     if (r->ended || r->eof || bytes == 0) {
         return r->ended || r->eof ? -UVM_E_CLOSED : 0;
     }

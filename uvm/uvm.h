@@ -290,7 +290,7 @@ int uvm_process_signal(uvm_process *p, int signo, bool group, uvm_scope *scope, 
 int uvm_process_resize(uvm_process *p, uint16_t rows, uint16_t cols, uvm_scope *scope,
                        uvm_done_fn on_done, void *arg, uvm_op **ret_op);
 /* CALLBACK input: bytes accepted, perhaps fewer; -UVM_E_AGAIN (on_writable follows); -UVM_E_NOMEM (nothing
- * follows: try again later); -UVM_E_CLOSED. */
+ * follows: try again later); -UVM_E_CLOSED. A process whose stdin is not CALLBACK: -UVM_E_STATE. */
 int64_t uvm_process_write(uvm_process *p, const void *data, size_t bytes);
 void uvm_process_close_stdin(uvm_process *p);
 void uvm_process_resume(uvm_process *p, enum uvm_stdio which);

@@ -45,6 +45,27 @@ static void many_at_once(void **unused) {
     world_close(&w);
 }
 
+/* Who writes to a process without callback stdin is told so, and it goes on as it would. */
+static void no_stdin_to_write_to(void **unused) {
+    (void)unused;
+    struct world w;
+    struct flow f;
+    world_open(&w);
+    w.vm = world_vm_new(&w, NAME);
+    world_boot_well(&w, w.vm);
+    EXPECT_EQ(&w, flow_start(&f, &w, w.vm, &flow_rows[FLOW_SIGNAL], NULL), 0);
+    world_wait(&w, &f.exec, FLOW_LIMIT_MS);
+    EXPECT_EQ(&w, f.exec.code, UVM_OK);
+    EXPECT_EQ(&w, uvm_process_write(f.p, "x", 1), -UVM_E_STATE);
+    EXPECT_EQ(&w, uvm_process_write(f.p, "", 0), -UVM_E_STATE);
+    flow_wait(&f, FLOW_LIMIT_MS);
+    flow_expect(&f);
+    EXPECT_EQ(&w, uvm_process_write(f.p, "x", 1), -UVM_E_STATE);
+    flow_end(&f);
+    world_vm_close(&w, w.vm);
+    world_close(&w);
+}
+
 static void programs_that_do_not_start(void **unused) {
     (void)unused;
     static const struct flow_row rows[] = {
@@ -271,6 +292,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_flow),
         cmocka_unit_test(many_at_once),
+        cmocka_unit_test(no_stdin_to_write_to),
         cmocka_unit_test(programs_that_do_not_start),
         cmocka_unit_test(cancel_anywhere),
         cmocka_unit_test(the_vm_ends_anywhere),

@@ -424,6 +424,7 @@ static void input_that_nobody_ends(void **state) {
     while (f.process == NULL || lseek(fileno(to), 0, SEEK_END) < 5) {
         (void)uv_run(&f.kit.loop, UV_RUN_ONCE);
     }
+    assert_int_equal(uvm__process_write(f.process, "x", 1), -UVM_E_STATE); /* a descriptor's */
     uvm__process_close_stdin(f.process);
     loop_until(&f.kit, &f.exited);
     assert_int_equal(f.exit.code, 0);
