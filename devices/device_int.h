@@ -90,7 +90,19 @@ void uvm__device_stick(struct uvm__device *dev, uvm_error *take_err); /* the lat
 bool uvm__device_quarantined(const struct uvm__device *dev);
 struct uvm__device *uvm__device_find(const struct uvm__devices *d, const char *id);
 
-/* explain.c: the connection or the VM is gone. */
+/* How a call of a manager ended. What that leads to is a table of each kind's calls, rows
+ * X(STATE, what is called, DONE, REFUSED, UNSAID, LOST): the state while it runs, and the one after each end. */
+enum uvm__call_end {
+    UVM__CALL_DONE,
+    UVM__CALL_REFUSED, /* nothing has changed */
+    UVM__CALL_UNSAID,  /* the host does not know what has changed (UNDO) */
+    UVM__CALL_LOST,    /* the connection or the VM is gone */
+    UVM__CALL_ENDS
+};
+
+/* explain.c: */
+enum uvm__call_end uvm__device_call_end(const uvm_error *err); /* NULL: DONE */
+/* The connection or the VM is gone. */
 bool uvm__device_lost(const uvm_error *err);
 /* Says which device it was; a lost connection is told as CLOSED, whoever noticed it first. */
 uvm_error *uvm__device_explain(const struct uvm__device *dev, const uvm_error *err,

@@ -8,6 +8,13 @@ bool uvm__device_lost(const uvm_error *err) {
     return uvm_error_code(err) == UVM_E_CLOSED || uvm_error_code(err) == UVM_E_EXITED;
 }
 
+enum uvm__call_end uvm__device_call_end(const uvm_error *err) {
+    return err == NULL                         ? UVM__CALL_DONE
+           : uvm__device_lost(err)             ? UVM__CALL_LOST
+           : uvm_error_code(err) == UVM_E_UNDO ? UVM__CALL_UNSAID
+                                               : UVM__CALL_REFUSED;
+}
+
 uvm_error *uvm__device_explain(const struct uvm__device *dev, const uvm_error *err,
                                const char *what) {
     char text[UVM__DEVICE_TEXT_BYTES];

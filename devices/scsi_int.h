@@ -5,14 +5,26 @@
 #include "devices/device_int.h"
 #include "hcs/modify_doc.h"
 
+/* A disk. X(STATE, what is there): of one with a call, while `call` runs. */
+#define UVM__SCSI_STATES(X)                                                                        \
+    X(NEW, "nothing")                                                                              \
+    X(ATTACHING, "the host is asked")                                                              \
+    X(ATTACHED, "the host has it, and the guest may see it")                                       \
+    X(EJECTING, "the guest is asked to let go")                                                    \
+    X(EJECTED, "the guest has let go of it")                                                       \
+    X(REMOVING, "the host is asked to let go")                                                     \
+    X(UNKNOWN, "the host did not say: only RELEASED, a removal or the VM's end settles it")
+
+#define UVM__SCSI_CALLS(X)                                                                         \
+    X(ATTACHING, "host Add", ATTACHED, NEW, UNKNOWN, UNKNOWN)                                      \
+    X(EJECTING, "guest Remove of SCSIDevice", EJECTED, ATTACHED, ATTACHED, ATTACHED)               \
+    X(REMOVING, "host Remove", NEW, EJECTED, UNKNOWN, EJECTED)
+
 enum uvm__scsi_state {
-    UVM__SCSI_NEW,       /* nothing is on the host */
-    UVM__SCSI_ATTACHING, /* `call` */
-    UVM__SCSI_ATTACHED,
-    UVM__SCSI_EJECTING, /* `call` */
-    UVM__SCSI_EJECTED,  /* the guest has let go of it */
-    UVM__SCSI_REMOVING, /* `call` */
-    UVM__SCSI_UNKNOWN /* the host did not say: only RELEASED, a removal or the VM's end settles it */
+#define UVM__X(name, text) UVM__SCSI_##name,
+    UVM__SCSI_STATES(UVM__X)
+#undef UVM__X
+        UVM__SCSI_STATE_MAX
 };
 
 struct uvm__scsi_disk {
@@ -32,11 +44,22 @@ struct uvm__scsi_disk {
     char path[];
 };
 
+/* A mount of it. */
+#define UVM__SCSI_MOUNT_STATES(X)                                                                  \
+    X(UNMOUNTED, "nothing is mounted")                                                             \
+    X(MOUNTING, "the guest is asked")                                                              \
+    X(MOUNTED, "it is mounted")                                                                    \
+    X(UNMOUNTING, "the guest is asked to unmount it")
+
+#define UVM__SCSI_MOUNT_CALLS(X)                                                                   \
+    X(MOUNTING, "guest Add of MappedVirtualDisk", MOUNTED, UNMOUNTED, UNMOUNTED, MOUNTED)          \
+    X(UNMOUNTING, "guest Remove of MappedVirtualDisk", UNMOUNTED, MOUNTED, MOUNTED, MOUNTED)
+
 enum uvm__scsi_mounted {
-    UVM__SCSI_UNMOUNTED,
-    UVM__SCSI_MOUNTING, /* `call` */
-    UVM__SCSI_MOUNTED,
-    UVM__SCSI_UNMOUNTING /* `call` */
+#define UVM__X(name, text) UVM__SCSI_##name,
+    UVM__SCSI_MOUNT_STATES(UVM__X)
+#undef UVM__X
+        UVM__SCSI_MOUNT_STATE_MAX
 };
 
 /* An attachment: of a disk without a mount, or a mount. */

@@ -31,6 +31,30 @@ static void touch_all(struct uvm__scsi_disk *disk) {
     }
 }
 
+#define UVM__X(name, text, done, refused, unsaid, lost)                                            \
+    [UVM__SCSI_##                                                                                  \
+        name] = {UVM__SCSI_##done, UVM__SCSI_##refused, UVM__SCSI_##unsaid, UVM__SCSI_##lost},
+static const enum uvm__scsi_state disk_calls[UVM__SCSI_STATE_MAX][UVM__CALL_ENDS] = {
+    UVM__SCSI_CALLS(UVM__X)};
+static const enum uvm__scsi_mounted mount_calls[UVM__SCSI_MOUNT_STATE_MAX][UVM__CALL_ENDS] = {
+    UVM__SCSI_MOUNT_CALLS(UVM__X)};
+#undef UVM__X
+
+/* The state after a call; how it ended. */
+static enum uvm__call_end advance_disk(struct uvm__scsi_disk *disk, const uvm_error *err) {
+    enum uvm__call_end end = uvm__device_call_end(err);
+    disk->state = disk_calls[disk->state][end];
+    disk->blocked = disk->blocked || end == UVM__CALL_LOST;
+    return end;
+}
+
+static enum uvm__call_end advance_mount(struct uvm__scsi_mount *m, const uvm_error *err) {
+    enum uvm__call_end end = uvm__device_call_end(err);
+    m->state = m->mounts ? mount_calls[m->state][end] : UVM__SCSI_UNMOUNTED;
+    m->blocked = m->blocked || end == UVM__CALL_LOST;
+    return end;
+}
+
 /* ---- ways to end -------------------------------------------------------------------------- */
 
 static void again_later(struct uvm__devices *d, struct uvm__deadline *timer) {
@@ -90,15 +114,13 @@ static void on_added(uvm_op *op, const uvm_error *err, void *arg) {
     if (!end_disk_call(disk)) {
         return;
     }
-    bool unknown = err != NULL && (uvm_error_code(err) == UVM_E_UNDO || uvm__device_lost(err));
-    disk->state = err == NULL ? UVM__SCSI_ATTACHED : unknown ? UVM__SCSI_UNKNOWN : UVM__SCSI_NEW;
-    UVM__MARK_IF(scsi_unknown, unknown);
+    enum uvm__call_end end = advance_disk(disk, err);
+    UVM__MARK_IF(scsi_unknown, disk->state == UVM__SCSI_UNKNOWN);
     UVM__MARK_IF(scsi_canceled, err != NULL && uvm_error_code(err) == UVM_E_CANCELED);
     /* CANCELED: nobody wanted it. Who has come since did not cancel anything: it is added once more. */
     if (err != NULL && uvm_error_code(err) != UVM_E_CANCELED) {
-        disk->blocked = uvm__device_lost(err);
         fail_all(disk, err, "the host did not attach it");
-        if (unknown && !disk->blocked) {
+        if (end == UVM__CALL_UNSAID) {
             stick_all(disk, err, "the host did not say whether it is attached");
         }
     }
@@ -128,17 +150,15 @@ static void on_removed(uvm_op *op, const uvm_error *err, void *arg) {
         return;
     }
     enum uvm_error_code code = err == NULL ? UVM_OK : uvm_error_code(err);
+    enum uvm__call_end end = advance_disk(disk, err);
     bool early = UVM__PLANT(slot_early) && code == UVM_E_UNDO;
     if (code == UVM_OK || code == UVM_E_NOTFOUND || disk->released || early) {
         disk_gone(disk);
         return;
     }
-    disk->state = code == UVM_E_UNDO ? UVM__SCSI_UNKNOWN : UVM__SCSI_EJECTED;
     if (code == UVM_E_NOMEM) {
         again_later(disk->devices, &disk->timer);
-    } else if (uvm__device_lost(err)) {
-        disk->blocked = true;
-    } else {
+    } else if (end != UVM__CALL_LOST) {
         stick_all(disk, err, "the host did not let go of it");
     }
 }
@@ -172,16 +192,14 @@ static void on_ejected(uvm_op *op, const uvm_error *err, void *arg) {
     if (!end_disk_call(disk)) {
         return;
     }
-    disk->ejected = err == NULL;
-    disk->state = err == NULL ? UVM__SCSI_EJECTED : UVM__SCSI_ATTACHED;
-    if (err != NULL && uvm_error_code(err) == UVM_E_NOMEM) {
-        again_later(disk->devices, &disk->timer);
-    } else if (err != NULL && uvm__device_lost(err)) {
-        disk->blocked = true;
-    } else if (err != NULL) {
-        stick_all(disk, err, "the guest did not let go of it");
-    } else {
+    enum uvm__call_end end = advance_disk(disk, err);
+    disk->ejected = end == UVM__CALL_DONE;
+    if (end == UVM__CALL_DONE) {
         touch_all(disk);
+    } else if (uvm_error_code(err) == UVM_E_NOMEM) {
+        again_later(disk->devices, &disk->timer);
+    } else if (end != UVM__CALL_LOST) {
+        stick_all(disk, err, "the guest did not let go of it");
     }
 }
 
@@ -226,9 +244,7 @@ static void on_mounted(uvm_op *op, const uvm_error *err, void *arg) {
         return;
     }
     UVM__MARK_IF(scsi_mount_withdrawn, err != NULL && uvm_error_code(err) == UVM_E_CANCELED);
-    bool mounted = m->mounts && (err == NULL || uvm__device_lost(err));
-    m->state = mounted ? UVM__SCSI_MOUNTED : UVM__SCSI_UNMOUNTED;
-    m->blocked = err != NULL && uvm__device_lost(err);
+    (void)advance_mount(m, err);
     if (err == NULL) {
         uvm__device_set_phase(&m->base, UVM__DEVICE_READY);
     } else {
@@ -256,9 +272,7 @@ static void mount(struct uvm__scsi_mount *m) {
 
 static void unmount_fails(struct uvm__scsi_mount *m, const uvm_error *err) {
     struct uvm__device *dev = &m->base;
-    m->state = UVM__SCSI_MOUNTED;
-    if (uvm__device_lost(err)) {
-        m->blocked = true;
+    if (advance_mount(m, err) == UVM__CALL_LOST) {
         return;
     }
     if (dev->refs > 0) {
@@ -277,12 +291,11 @@ static void on_unmounted(uvm_op *op, const uvm_error *err, void *arg) {
     if (!end_mount_call(m)) {
         return;
     }
-    bool withdrawn = err != NULL && uvm_error_code(err) == UVM_E_CANCELED;
-    if (err != NULL && !withdrawn) {
+    if (err != NULL && uvm_error_code(err) != UVM_E_CANCELED) {
         unmount_fails(m, err);
         return;
     }
-    m->state = withdrawn ? UVM__SCSI_MOUNTED : UVM__SCSI_UNMOUNTED;
+    (void)advance_mount(m, err); /* CANCELED: it was withdrawn, and the guest was not asked */
     uvm__device_touch(&m->base);
 }
 
@@ -360,6 +373,7 @@ static void leave_disk(struct uvm__scsi_mount *m) {
     case UVM__SCSI_ATTACHING:
     case UVM__SCSI_EJECTING:
     case UVM__SCSI_REMOVING:
+    case UVM__SCSI_STATE_MAX:
         break;
     }
 }

@@ -15,6 +15,27 @@
 #include "devices/single_int.h"
 #include <string.h>
 
+static const struct {
+    bool is_call;
+    enum uvm__single_state next[UVM__CALL_ENDS];
+} calls[UVM__SINGLE_STATE_MAX] = {
+#define UVM__X(name, text, done, refused, unsaid, lost)                                            \
+    [UVM__SINGLE_##name] = {                                                                       \
+        true,                                                                                      \
+        {UVM__SINGLE_##done, UVM__SINGLE_##refused, UVM__SINGLE_##unsaid, UVM__SINGLE_##lost}},
+    UVM__SINGLE_CALLS(UVM__X)
+#undef UVM__X
+};
+
+/* The state after the call; how it ended. */
+static enum uvm__call_end advance(struct uvm__single *s, const uvm_error *err) {
+    enum uvm__call_end end = uvm__device_call_end(err);
+    UVM_ASSERT(calls[s->state].is_call);
+    s->state = calls[s->state].next[end];
+    s->blocked = end == UVM__CALL_LOST;
+    return end;
+}
+
 static void on_timer(struct uvm__deadline *t) {
     struct uvm__single *s = UVM__CONTAINER_OF(t, struct uvm__single, timer);
     if (s->state == UVM__SINGLE_REMOVING) {
@@ -102,14 +123,11 @@ static void on_added(uvm_op *op, const uvm_error *err, void *arg) {
     if (!end_call(s)) {
         return;
     }
-    bool lost = err != NULL && uvm__device_lost(err);
-    bool unknown = lost || (err != NULL && uvm_error_code(err) == UVM_E_UNDO);
-    s->state = err == NULL ? UVM__SINGLE_ADDED : unknown ? UVM__SINGLE_UNKNOWN : UVM__SINGLE_NEW;
-    s->blocked = lost;
+    enum uvm__call_end end = advance(s, err);
     if (err != NULL) {
         fail(s, err, "the host did not attach it");
     }
-    if (unknown && !lost) {
+    if (end == UVM__CALL_UNSAID) {
         stick(s, err, "the host did not say whether it is attached");
     }
     if (s->released && s->state == UVM__SINGLE_UNKNOWN) {
@@ -134,16 +152,14 @@ static void on_removed(uvm_op *op, const uvm_error *err, void *arg) {
         return;
     }
     enum uvm_error_code code = err == NULL ? UVM_OK : uvm_error_code(err);
+    enum uvm__call_end end = advance(s, err);
     if (code == UVM_OK || code == UVM_E_NOTFOUND || s->released) {
         gone(s);
         return;
     }
-    s->state = code == UVM_E_UNDO ? UVM__SINGLE_UNKNOWN : UVM__SINGLE_ADDED;
     if (code == UVM_E_NOMEM) {
         again_later(s);
-    } else if (uvm__device_lost(err)) {
-        s->blocked = true;
-    } else {
+    } else if (end != UVM__CALL_LOST) {
         stick(s, err, "the host did not let go of it");
     }
 }
@@ -168,9 +184,7 @@ static void on_mounted(uvm_op *op, const uvm_error *err, void *arg) {
     if (!end_call(s)) {
         return;
     }
-    bool lost = err != NULL && uvm__device_lost(err);
-    s->state = err == NULL || lost ? UVM__SINGLE_MOUNTED : UVM__SINGLE_ADDED;
-    s->blocked = lost;
+    (void)advance(s, err);
     if (err == NULL) {
         uvm__device_set_phase(&s->base, UVM__DEVICE_READY);
     } else {
@@ -189,9 +203,7 @@ static void mount(struct uvm__single *s) {
 
 static void unmount_fails(struct uvm__single *s, const uvm_error *err) {
     struct uvm__device *dev = &s->base;
-    s->state = UVM__SINGLE_MOUNTED;
-    if (uvm__device_lost(err)) {
-        s->blocked = true;
+    if (advance(s, err) == UVM__CALL_LOST) {
         return;
     }
     if (dev->refs > 0) {
@@ -209,12 +221,11 @@ static void on_unmounted(uvm_op *op, const uvm_error *err, void *arg) {
     if (!end_call(s)) {
         return;
     }
-    bool withdrawn = err != NULL && uvm_error_code(err) == UVM_E_CANCELED;
-    if (err != NULL && !withdrawn) {
+    if (err != NULL && uvm_error_code(err) != UVM_E_CANCELED) {
         unmount_fails(s, err);
         return;
     }
-    s->state = withdrawn ? UVM__SINGLE_MOUNTED : UVM__SINGLE_ADDED;
+    (void)advance(s, err); /* CANCELED: it was withdrawn, and the guest was not asked */
     uvm__device_touch(&s->base);
 }
 

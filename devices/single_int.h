@@ -8,15 +8,28 @@
 #include "devices/device_int.h"
 #include "hcs/modify_doc.h"
 
+/* X(STATE, what is there): of one with a call, while `call` runs. */
+#define UVM__SINGLE_STATES(X)                                                                      \
+    X(NEW, "nothing")                                                                              \
+    X(ADDING, "the host is asked")                                                                 \
+    X(ADDED, "the host has it")                                                                    \
+    X(MOUNTING, "the guest is asked")                                                              \
+    X(MOUNTED, "the guest has it")                                                                 \
+    X(UNMOUNTING, "the guest is asked to let go")                                                  \
+    X(REMOVING, "the host is asked to let go")                                                     \
+    X(UNKNOWN, "the host did not say: only RELEASED, a removal or the VM's end settles it")
+
+#define UVM__SINGLE_CALLS(X)                                                                       \
+    X(ADDING, "host Add", ADDED, NEW, UNKNOWN, UNKNOWN)                                            \
+    X(MOUNTING, "guest Add", MOUNTED, ADDED, ADDED, MOUNTED)                                       \
+    X(UNMOUNTING, "guest Remove", ADDED, MOUNTED, MOUNTED, MOUNTED)                                \
+    X(REMOVING, "host Remove", NEW, ADDED, UNKNOWN, ADDED)
+
 enum uvm__single_state {
-    UVM__SINGLE_NEW,    /* nothing is on the host */
-    UVM__SINGLE_ADDING, /* `call` */
-    UVM__SINGLE_ADDED,
-    UVM__SINGLE_MOUNTING, /* `call` */
-    UVM__SINGLE_MOUNTED,
-    UVM__SINGLE_UNMOUNTING, /* `call` */
-    UVM__SINGLE_REMOVING,   /* `call` */
-    UVM__SINGLE_UNKNOWN /* the host did not say: only RELEASED, a removal or the VM's end settles it */
+#define UVM__X(name, text) UVM__SINGLE_##name,
+    UVM__SINGLE_STATES(UVM__X)
+#undef UVM__X
+        UVM__SINGLE_STATE_MAX
 };
 
 struct uvm__single {
