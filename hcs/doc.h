@@ -209,8 +209,28 @@ struct uvm__doc_vsmb {
     size_t shares_count;
 };
 
+/* Flags of a Plan9 share (hcsshim's internal/uvm/plan9.go). */
+#define UVM__DOC_PLAN9_READ_ONLY 0x1u
+#define UVM__DOC_PLAN9_LINUX_METADATA 0x4u
+#define UVM__DOC_PLAN9_CASE_SENSITIVE 0x8u
+#define UVM__DOC_PLAN9_ROOT_IDENTITY 0x10u
+#define UVM__DOC_PLAN9_RESTRICT_FILES 0x80u
+#define UVM__DOC_PLAN9_UNLIMITED_CONNECTIONS 0x100u
+
+struct uvm__doc_plan9_share {
+    const char *name;
+    const char *access_name; /* what the guest attaches to (aname) */
+    const char *path;        /* a folder */
+    uint64_t port;           /* of hvsock */
+    uint64_t flags;
+    const char *const *allowed_files; /* bare names; go with RESTRICT_FILES */
+    size_t allowed_files_count;
+};
+
 struct uvm__doc_plan9 {
     bool present;
+    const struct uvm__doc_plan9_share *shares;
+    size_t shares_count;
 };
 
 struct uvm__doc_vpci_function {

@@ -112,9 +112,9 @@ int uvm__doc_check_attachment(const struct uvm__doc_scsi_attachment *a,
     return 0;
 }
 
-int uvm__doc_check_share_name(const char *name, const struct uvm__doc_path *path,
-                              struct uvm__fail *f) {
-    const struct uvm__doc_path here = {.parent = path, .key = "Name"};
+static int check_word(const char *key, const char *name, const struct uvm__doc_path *path,
+                      struct uvm__fail *f) {
+    const struct uvm__doc_path here = {.parent = path, .key = key};
     size_t bytes = strlen(name);
     bool ok =
         bytes <= UVM__DOC_SHARE_NAME_BYTES_MAX && name[0] != '.' &&
@@ -125,6 +125,73 @@ int uvm__doc_check_share_name(const char *name, const struct uvm__doc_path *path
                               "must be 1 to %u letters, digits, \"_\", \"-\" or \".\", which does "
                               "not come first",
                               UVM__DOC_SHARE_NAME_BYTES_MAX);
+}
+
+int uvm__doc_check_share_name(const char *name, const struct uvm__doc_path *path,
+                              struct uvm__fail *f) {
+    return check_word("Name", name, path, f);
+}
+
+int uvm__doc_check_plan9_name(const struct uvm__doc_plan9_share *s,
+                              const struct uvm__doc_path *path, struct uvm__fail *f) {
+    int rc = check_word("Name", s->name, path, f);
+    return rc < 0 ? rc : check_word("AccessName", s->access_name, path, f);
+}
+
+static int check_allowed(const struct uvm__doc_plan9_share *s, const struct uvm__doc_path *path,
+                         struct uvm__fail *f) {
+    const struct uvm__doc_path list = {.parent = path, .key = "AllowedFiles"};
+
+    if ((s->allowed_files_count > 0) != ((s->flags & UVM__DOC_PLAN9_RESTRICT_FILES) != 0)) {
+        return uvm__doc_fail(f, &list, UVM_E_INVAL, "goes with Flags 0x%x and only with it",
+                             UVM__DOC_PLAN9_RESTRICT_FILES);
+    }
+    for (size_t i = 0; i < s->allowed_files_count; i++) {
+        const char *name = s->allowed_files[i];
+        const struct uvm__doc_path item = {.parent = &list, .index = i};
+
+        if (strchr(name, '/') != NULL || strlen(name) > 255 || strcmp(name, ".") == 0 ||
+            strcmp(name, "..") == 0) {
+            return uvm__doc_fail(f, &item, UVM_E_INVAL, "must be the bare name of a file");
+        }
+        for (size_t k = 0; k < i; k++) {
+            if (strcmp(s->allowed_files[k], name) == 0) {
+                return uvm__doc_fail(f, &item, UVM_E_INVAL, "the same name twice");
+            }
+        }
+    }
+    return 0;
+}
+
+int uvm__doc_check_plan9_share(const struct uvm__doc_plan9_share *s,
+                               const struct uvm__doc_path *path, struct uvm__fail *f) {
+    const struct uvm__doc_path here = {.parent = path, .key = "Path"};
+    int rc = uvm__doc_check_plan9_name(s, path, f);
+
+    if (rc == 0 && s->path[0] != '/') {
+        rc = uvm__doc_fail(f, &here, UVM_E_INVAL, "must be absolute");
+    }
+    return rc < 0 ? rc : check_allowed(s, path, f);
+}
+
+static int check_plan9(const struct uvm__doc_plan9 *p, struct uvm__fail *f) {
+    const struct uvm__doc_path plan9 = {.parent = &devices_path, .key = "Plan9"};
+    const struct uvm__doc_path list = {.parent = &plan9, .key = "Shares"};
+
+    for (size_t i = 0; i < p->shares_count; i++) {
+        const struct uvm__doc_path item = {.parent = &list, .index = i};
+        int rc = uvm__doc_check_plan9_share(&p->shares[i], &item, f);
+        for (size_t k = 0; rc == 0 && k < i; k++) {
+            if (strcmp(p->shares[k].name, p->shares[i].name) == 0) {
+                rc = uvm__doc_fail(f, &item, UVM_E_INVAL, "Name \"%s\" is there twice",
+                                   p->shares[i].name);
+            }
+        }
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return 0;
 }
 
 /* Whether it is a file's path directly in the folder. */
@@ -225,6 +292,9 @@ int uvm__doc_check(const struct uvm__doc *doc, struct uvm__fail *f) {
     }
     if (r == 0) {
         r = check_vsmb(&vm->devices.vsmb, f);
+    }
+    if (r == 0) {
+        r = check_plan9(&vm->devices.plan9, f);
     }
     if (r == 0 && vm->resource_partition_id != NULL && vm->topology.processor.cpu_group.present) {
         struct uvm__doc_path path = {.parent = &vm_path, .key = "ResourcePartitionId"};

@@ -46,6 +46,9 @@ extern const struct uvm__doc_type uvm__doc_vpmem_device,
 extern const struct uvm__doc_type uvm__doc_vsmb_share,
     uvm__doc_vsmb_name; /* struct uvm__doc_vsmb_share; the second only names it */
 
+extern const struct uvm__doc_type uvm__doc_plan9_share,
+    uvm__doc_plan9_name; /* struct uvm__doc_plan9_share; the second only names it */
+
 /* The place in the document, as a chain of frames on the stack. */
 struct uvm__doc_path {
     const struct uvm__doc_path *parent;
@@ -83,6 +86,11 @@ int uvm__doc_check_attachment(const struct uvm__doc_scsi_attachment *a,
                               const struct uvm__doc_path *path, struct uvm__fail *f);
 int uvm__doc_check_vsmb_share(const struct uvm__doc_vsmb_share *s, const struct uvm__doc_path *path,
                               struct uvm__fail *f);
+int uvm__doc_check_plan9_share(const struct uvm__doc_plan9_share *s,
+                               const struct uvm__doc_path *path, struct uvm__fail *f);
+/* Of a removal: only what names it. */
+int uvm__doc_check_plan9_name(const struct uvm__doc_plan9_share *s,
+                              const struct uvm__doc_path *path, struct uvm__fail *f);
 /* Letters, digits, "_", "-" and ".", which it does not begin with: fit for a path of ours. */
 int uvm__doc_check_share_name(const char *name, const struct uvm__doc_path *path,
                               struct uvm__fail *f);

@@ -312,8 +312,31 @@ static const struct uvm__doc_field vsmb_fields[] = {
 };
 static const struct uvm__doc_type vsmb_type = {.fields = vsmb_fields};
 
+#define IN_FLAGS "Flags says so"
+static const struct uvm__doc_field plan9_share_fields[] = {
+    STRING(struct uvm__doc_plan9_share, name, "Name", REQUIRED),
+    STRING(struct uvm__doc_plan9_share, access_name, "AccessName", REQUIRED),
+    STRING(struct uvm__doc_plan9_share, path, "Path", REQUIRED),
+    NUMBER(struct uvm__doc_plan9_share, port, "Port", 1, INT32_MAX, REQUIRED),
+    NUMBER(struct uvm__doc_plan9_share, flags, "Flags", 0, INT32_MAX),
+    REFUSED("ReadOnly", IN_FLAGS),
+    REFUSED("UseShareRootIdentity", IN_FLAGS),
+    ITEMS(struct uvm__doc_plan9_share, allowed_files, "AllowedFiles", UVM__DOC_STRINGS, NULL, 0),
+    END,
+};
+const struct uvm__doc_type uvm__doc_plan9_share = {.fields = plan9_share_fields,
+                                                   .bytes = sizeof(struct uvm__doc_plan9_share)};
+
+static const struct uvm__doc_field plan9_name_fields[] = {
+    STRING(struct uvm__doc_plan9_share, name, "Name", REQUIRED),
+    STRING(struct uvm__doc_plan9_share, access_name, "AccessName", REQUIRED),
+    NUMBER(struct uvm__doc_plan9_share, port, "Port", 1, INT32_MAX, REQUIRED),
+    END,
+};
+const struct uvm__doc_type uvm__doc_plan9_name = {.fields = plan9_name_fields};
+
 static const struct uvm__doc_field plan9_fields[] = {
-    REFUSED("Shares", HOT_ADD),
+    ITEMS(struct uvm__doc_plan9, shares, "Shares", UVM__DOC_LIST, &uvm__doc_plan9_share, 0),
     END,
 };
 static const struct uvm__doc_type plan9_type = {.fields = plan9_fields};

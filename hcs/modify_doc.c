@@ -48,6 +48,13 @@ static int vsmb_check(const struct uvm__modify *m, const struct uvm__doc_path *p
                                          : uvm__doc_check_vsmb_share(s, path, f);
 }
 
+static int plan9_check(const struct uvm__modify *m, const struct uvm__doc_path *path,
+                       struct uvm__fail *f) {
+    const struct uvm__doc_plan9_share *s = &m->settings.plan9;
+    return m->verb == UVM__MODIFY_REMOVE ? uvm__doc_check_plan9_name(s, path, f)
+                                         : uvm__doc_check_plan9_share(s, path, f);
+}
+
 static const struct kind {
     const char *pattern;
     uint64_t number_max;
@@ -72,6 +79,9 @@ static const struct kind {
     [UVM__MODIFY_VSMB] = {"VirtualMachine/Devices/VirtualSmb/Shares", 0, "", &uvm__doc_vsmb_share,
                           offsetof(struct uvm__modify, settings.vsmb), vsmb_check,
                           offsetof(struct uvm__modify, settings.vsmb.name), &uvm__doc_vsmb_name},
+    [UVM__MODIFY_PLAN9] = {"VirtualMachine/Devices/Plan9/Shares", 0, "", &uvm__doc_plan9_share,
+                           offsetof(struct uvm__modify, settings.plan9), plan9_check,
+                           offsetof(struct uvm__modify, settings.plan9.name), &uvm__doc_plan9_name},
 };
 
 static const char *const verbs[UVM__MODIFY_VERB_MAX] = {

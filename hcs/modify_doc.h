@@ -28,7 +28,8 @@ enum uvm__modify_kind {
     UVM__MODIFY_SCSI,          /* VirtualMachine/Devices/Scsi/<guid>/Attachments/<number> */
     UVM__MODIFY_VPMEM,         /* VirtualMachine/Devices/VirtualPMem/Devices/<number> */
     UVM__MODIFY_VPMEM_MAPPING, /* …/Devices/<number>/Mappings/<offset> */
-    UVM__MODIFY_VSMB, /* VirtualMachine/Devices/VirtualSmb/Shares; Settings.Name says which */
+    UVM__MODIFY_VSMB,  /* VirtualMachine/Devices/VirtualSmb/Shares; Settings.Name says which */
+    UVM__MODIFY_PLAN9, /* VirtualMachine/Devices/Plan9/Shares; likewise */
     UVM__MODIFY_KIND_MAX
 };
 
@@ -44,6 +45,7 @@ struct uvm__modify {
             scsi; /* its own `lun` is the path's number when it was read */
         struct uvm__doc_vpmem_device vpmem; /* of both kinds; a mapping has no ReadOnly */
         struct uvm__doc_vsmb_share vsmb;    /* of a Remove, too: only its name */
+        struct uvm__doc_plan9_share plan9;  /* of a Remove, too: its names and its port */
     } settings;
     struct uvm__doc_store *store; /* of a request that was read; NULL otherwise */
 };

@@ -111,6 +111,9 @@ static bool vpci(const struct uvm__doc *d) {
 static bool vsmb(const struct uvm__doc *d) {
     return d->vm.devices.vsmb.shares_count != 0;
 }
+static bool plan9_shares(const struct uvm__doc *d) {
+    return d->vm.devices.plan9.shares_count != 0;
+}
 static bool iops(const struct uvm__doc *d) {
     return d->vm.storage_qos.iops_maximum != 0;
 }
@@ -161,6 +164,7 @@ static const struct {
     {disabled_service, DEVICES "HvSocket.HvSocketConfig.ServiceTable",
      "a service that is Disabled is not supported on QEMU yet"},
     {vsmb, DEVICES "VirtualSmb.Shares", "not supported on QEMU yet"},
+    {plan9_shares, DEVICES "Plan9.Shares", "not supported at boot on QEMU yet"},
     {vpci, DEVICES "VirtualPci", "not supported at boot on QEMU yet"},
     {iops, "VirtualMachine.StorageQoS.IopsMaximum", "not supported on QEMU yet"},
     {bandwidth, "VirtualMachine.StorageQoS.BandwidthMaximum", "not supported on QEMU yet"},

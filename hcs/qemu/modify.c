@@ -18,11 +18,17 @@ static const struct uvm__qemu_kind vsmb = {
                 "shares are not supported on QEMU yet"},
 };
 
+#define NO_PLAN9 "Plan9 shares are not supported on QEMU yet"
+static const struct uvm__qemu_kind no_plan9 = {
+    .refused = {NO_PLAN9, NO_PLAN9, NO_PLAN9},
+};
+
 static const struct uvm__qemu_kind *const kinds[UVM__MODIFY_KIND_MAX] = {
     [UVM__MODIFY_SCSI] = &uvm__qemu_scsi,
     [UVM__MODIFY_VPMEM] = &uvm__qemu_vpmem,
     [UVM__MODIFY_VPMEM_MAPPING] = &uvm__qemu_vpmem_mapping,
     [UVM__MODIFY_VSMB] = &vsmb,
+    [UVM__MODIFY_PLAN9] = &no_plan9,
 };
 
 struct modify_params {

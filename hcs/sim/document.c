@@ -47,6 +47,18 @@ static int read_controllers(uvm_engine *e, const struct uvm__doc *doc, struct uv
     return 0;
 }
 
+static int read_shares(uvm_engine *e, const struct uvm__doc *doc, struct uvm__sim_document *d) {
+    const struct uvm__doc_plan9 *p = &doc->vm.devices.plan9;
+    for (size_t i = 0; i < p->shares_count; i++) {
+        struct uvm__sim_disk *share = uvm__sim_share_new(e, &p->shares[i]);
+        if (share == NULL) {
+            return -UVM_E_NOMEM;
+        }
+        uvm__list_append(&d->disks, &share->link);
+    }
+    return 0;
+}
+
 static int read_images(uvm_engine *e, const struct uvm__doc *doc, struct uvm__sim_document *d) {
     const struct uvm__doc_vpmem *v = &doc->vm.devices.vpmem;
     for (size_t i = 0; i < v->devices_count; i++) {
@@ -70,6 +82,7 @@ int uvm__sim_document_read(uvm_engine *e, const char *text, size_t bytes,
     if (rc == 0) {
         rc = read_controllers(e, &doc, d, why);
         rc = rc < 0 ? rc : read_images(e, &doc, d);
+        rc = rc < 0 ? rc : read_shares(e, &doc, d);
         (void)snprintf(d->facts.owner, sizeof d->facts.owner, "%s",
                        doc.owner == NULL ? "" : doc.owner);
         d->facts.vpmem_devices = doc.vm.devices.vpmem.maximum_count;

@@ -92,6 +92,18 @@ struct uvm__sim_disk *uvm__sim_image_new(uvm_engine *e, const struct uvm__modify
     return d;
 }
 
+struct uvm__sim_disk *uvm__sim_share_new(uvm_engine *e, const struct uvm__doc_plan9_share *share) {
+    const struct uvm__doc_scsi_attachment a = {.path = share->path,
+                                               .read_only =
+                                                   (share->flags & UVM__DOC_PLAN9_READ_ONLY) != 0,
+                                               .lun = share->port};
+    struct uvm__sim_disk *d = uvm__sim_disk_new(e, UVM__SIM_PLAN9, &a);
+    if (d != NULL) {
+        (void)snprintf(d->name, sizeof d->name, "%s", share->name);
+    }
+    return d;
+}
+
 void uvm__sim_disk_add(struct uvm__sim_system *s, struct uvm__sim_disk *take_d) {
     uvm__list_append(&s->disks, &take_d->link);
     s->host->ledger.disks++;
@@ -219,8 +231,15 @@ static uvm_error *refusal_of_image(struct modify *m) {
 static uvm_error *refusal(struct modify *m) {
     struct uvm__sim_system *s = m->system;
     const struct uvm__sim_disk *there = find(s, m->controller, m->slot);
+    if (there != NULL && m->request.kind == UVM__MODIFY_PLAN9 && !is_add(m) &&
+        strcmp(there->name, m->request.settings.plan9.name) != 0) {
+        there = NULL;
+    }
     if (!is_add(m)) {
         return there == NULL ? error(m, UVM_E_NOTFOUND, "nothing is there") : NULL;
+    }
+    if (m->request.kind == UVM__MODIFY_PLAN9) {
+        return there != NULL ? error(m, UVM_E_EXISTS, "the port is taken") : NULL;
     }
     if (m->request.kind != UVM__MODIFY_SCSI) {
         return refusal_of_image(m);
@@ -360,6 +379,38 @@ static unsigned controller_of(const struct uvm__sim_system *s, const char *guid)
     return n;
 }
 
+/* Where it is among all that the system has. */
+static void place(struct modify *m) {
+    const struct uvm__modify *r = &m->request;
+    if (m->wrong < 0) {
+        m->controller = UVM__DOC_SCSI_CONTROLLERS_MAX;
+    } else if (r->kind == UVM__MODIFY_SCSI) {
+        m->controller = controller_of(m->system, r->guid);
+        m->slot = r->number;
+    } else if (r->kind == UVM__MODIFY_PLAN9) {
+        m->controller = UVM__SIM_PLAN9;
+        m->slot = r->settings.plan9.port;
+    } else {
+        m->controller = UVM__SIM_VPMEM + (unsigned)r->number;
+        m->slot = r->offset;
+    }
+}
+
+static struct uvm__sim_disk *new_disk(struct modify *m) {
+    const struct uvm__modify *r = &m->request;
+    const struct uvm__sim_system *s = m->system;
+    if (r->kind == UVM__MODIFY_SCSI) {
+        return uvm__sim_disk_new(m->engine, m->controller, &r->settings.scsi);
+    }
+    if (r->kind == UVM__MODIFY_PLAN9) {
+        return uvm__sim_share_new(m->engine, &r->settings.plan9);
+    }
+    uint64_t image = (s->host->image_bytes + UVM__DOC_VPMEM_PAGE_BYTES - 1) &
+                     ~(uint64_t)(UVM__DOC_VPMEM_PAGE_BYTES - 1);
+    bool whole = r->kind == UVM__MODIFY_VPMEM && image < s->base.vpmem.bytes;
+    return uvm__sim_image_new(m->engine, r, whole ? s->base.vpmem.bytes : image);
+}
+
 struct params {
     struct uvm__sim_system *system;
     struct uvm__modify *request;
@@ -377,19 +428,10 @@ static int init(uvm_op *op, void *state, const void *params) {
     m->request = *p->request;
     m->wrong = p->wrong;
     m->why = *p->why;
-    bool scsi = m->request.kind == UVM__MODIFY_SCSI;
-    m->controller = m->wrong < 0 ? UVM__DOC_SCSI_CONTROLLERS_MAX
-                    : scsi       ? controller_of(m->system, m->request.guid)
-                                 : UVM__SIM_VPMEM + (unsigned)m->request.number;
-    m->slot = scsi ? m->request.number : m->request.offset;
+    place(m);
     m->news = uvm__zalloc(e, sizeof *m->news);
     if (m->wrong == 0 && is_add(m)) {
-        const struct uvm__sim_system *s = m->system;
-        uint64_t image = (s->host->image_bytes + UVM__DOC_VPMEM_PAGE_BYTES - 1) &
-                         ~(uint64_t)(UVM__DOC_VPMEM_PAGE_BYTES - 1);
-        bool whole = m->request.kind == UVM__MODIFY_VPMEM && image < s->base.vpmem.bytes;
-        m->disk = scsi ? uvm__sim_disk_new(e, m->controller, &m->request.settings.scsi)
-                       : uvm__sim_image_new(e, &m->request, whole ? s->base.vpmem.bytes : image);
+        m->disk = new_disk(m);
     }
     if (m->news == NULL || (m->wrong == 0 && is_add(m) && m->disk == NULL)) {
         uvm__free(e, m->news);

@@ -23,6 +23,16 @@ static bool add_image(cJSON *o, const struct uvm__sim_disk *d) {
            cJSON_AddBoolToObject(o, "WholeDevice", d->whole) != NULL && add(o, "Path", d->path);
 }
 
+static bool add_share(cJSON *o, const struct uvm__sim_disk *d) {
+    const struct uvm__modify m = {.kind = UVM__MODIFY_PLAN9, .settings.plan9.name = d->name};
+    char path[UVM__MODIFY_PATH_BYTES];
+    struct uvm__fail f;
+    return uvm__modify_path(&m, path, &f) == 0 && add(o, "Kind", "Plan9") &&
+           add(o, "ResourcePath", path) && add(o, "State", "Present") &&
+           uvm__json_add_u64(o, "Port", d->lun) != NULL && add(o, "Path", d->path) &&
+           cJSON_AddBoolToObject(o, "ReadOnly", d->read_only) != NULL;
+}
+
 static bool add_disk(cJSON *list, const struct uvm__sim_system *s, const struct uvm__sim_disk *d) {
     cJSON *o = cJSON_CreateObject();
     char guid[UVM_GUID_TEXT], path[UVM__MODIFY_PATH_BYTES];
@@ -30,6 +40,9 @@ static bool add_disk(cJSON *list, const struct uvm__sim_system *s, const struct 
     if (o == NULL || !cJSON_AddItemToArray(list, o)) {
         cJSON_Delete(o);
         return false;
+    }
+    if (d->controller == UVM__SIM_PLAN9) {
+        return add_share(o, d);
     }
     if (d->controller >= UVM__SIM_VPMEM) {
         return add_image(o, d);

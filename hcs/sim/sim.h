@@ -93,6 +93,8 @@ struct uvm__vmbus *uvm__sim_vmbus(struct uvm__hcs_system *s);
 /* An image in virtual PMem is a disk, too: its controller is its device's number behind this one, its slot the
  * offset. */
 #define UVM__SIM_VPMEM 16u
+/* So is a Plan9 share: in the slot of its port. */
+#define UVM__SIM_PLAN9 1024u
 /* How large every image is from now on; 1 MiB at first. */
 void uvm__sim_set_image_bytes(struct uvm__sim_host *h, uint64_t bytes);
 /* Whether a disk is in the slot; its path (until it is removed) and access. */

@@ -276,6 +276,8 @@ static void lists_and_numa_survive(void **state) {
 }
 
 /* A bad document is example A (or B) with one piece of text replaced. */
+#define SHARE(name, access, path)                                                                  \
+    "{\"Name\":\"" name "\",\"AccessName\":\"" access "\",\"Path\":\"" path "\",\"Port\":564}"
 static const struct bad {
     const char *from, *to;
     int code;
@@ -359,8 +361,14 @@ static const struct bad {
      "VirtualMachine.Devices.VirtualPMem.MaximumCount: 129 is out of range (0 to 128)"},
     {"\"MaximumCount\":64", "\"MaximumCount\":1,\"Devices\":{\"1\":{\"HostPath\":\"/a\"}}",
      UVM_E_INVAL, "VirtualMachine.Devices.VirtualPMem.Devices: device 1, but MaximumCount is 1"},
-    {"\"Plan9\":{}", "\"Plan9\":{\"Shares\":[]}", UVM_E_UNSUPPORTED,
-     "VirtualMachine.Devices.Plan9.Shares: not supported at boot; add the device to the running VM"},
+    {"\"Plan9\":{}", "\"Plan9\":{\"Shares\":[{\"Name\":\"0\"}]}", UVM_E_INVAL,
+     "VirtualMachine.Devices.Plan9.Shares[0].AccessName: missing"},
+    {"\"Plan9\":{}", "\"Plan9\":{\"Shares\":[" SHARE("a", "0", "/x") "," SHARE("a", "1", "/y") "]}",
+     UVM_E_INVAL, "VirtualMachine.Devices.Plan9.Shares[1]: Name \"a\" is there twice"},
+    {"\"Plan9\":{}", "\"Plan9\":{\"Shares\":[" SHARE("0", "0", "x") "]}", UVM_E_INVAL,
+     "VirtualMachine.Devices.Plan9.Shares[0].Path: must be absolute"},
+    {"\"Plan9\":{}", "\"Plan9\":{\"Shares\":[" SHARE("0", "a,b", "/x") "]}", UVM_E_INVAL,
+     "VirtualMachine.Devices.Plan9.Shares[0].AccessName: must be 1 to 63 letters"},
     {"\"Plan9\":{}", "\"Plan9\":[]", UVM_E_INVAL,
      "VirtualMachine.Devices.Plan9: must be an object, is an array"},
     {"\"Plan9\":{}",

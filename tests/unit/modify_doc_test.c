@@ -117,7 +117,43 @@ static void paths_are_written_one_way(void **state) {
     assert_int_equal(uvm__modify_scsi_path("no guid", 1, path, &f), -UVM_E_INVAL);
 }
 
+#define PLAN9 "VirtualMachine/Devices/Plan9/Shares"
+static void a_plan9_share_and_its_port(void **state) {
+    (void)state;
+    static const char add[] =
+        "{\"ResourcePath\":\"" PLAN9 "\",\"RequestType\":\"Add\",\"Settings\":{"
+        "\"Name\":\"7\",\"AccessName\":\"7\",\"Path\":\"/a\",\"Port\":564,"
+        "\"Flags\":133,\"AllowedFiles\":[\"x\",\"y y\"]}}";
+    static const char remove[] = "{\"ResourcePath\":\"" PLAN9 "\",\"RequestType\":\"Remove\","
+                                 "\"Settings\":{\"Name\":\"7\",\"AccessName\":\"7\",\"Port\":564}}";
+    struct loop_kit k;
+    char path[UVM__MODIFY_PATH_BYTES];
+    struct uvm__modify got;
+    struct uvm__fail f;
+    loop_open(&k);
+    assert_int_equal(uvm__modify_read(k.engine, add, sizeof add - 1, &got, &f), 0);
+    assert_int_equal(got.kind, UVM__MODIFY_PLAN9);
+    assert_int_equal(got.settings.plan9.allowed_files_count, 2);
+    assert_string_equal(got.settings.plan9.allowed_files[1], "y y");
+    assert_int_equal(uvm__modify_path(&got, path, &f), 0);
+    assert_string_equal(path, PLAN9 "/7");
+    expect_build(&k, &got, add);
+    uvm__modify_deinit(&got);
+    assert_int_equal(uvm__modify_read(k.engine, remove, sizeof remove - 1, &got, &f), 0);
+    assert_true(got.has_settings);
+    assert_null(got.settings.plan9.path);
+    assert_int_equal(uvm__modify_path(&got, path, &f), 0);
+    assert_string_equal(path, PLAN9 "/7");
+    expect_build(&k, &got, remove);
+    uvm__modify_deinit(&got);
+    loop_close(&k);
+}
+
 #define REQUEST(path, rest) "{\"ResourcePath\":\"" path "\"," rest "}"
+#define PLAN9_SHARE(verb, rest)                                                                    \
+    REQUEST(PLAN9,                                                                                 \
+            "\"RequestType\":\"" verb "\",\"Settings\":{\"Name\":\"7\",\"AccessName\":\"7\","      \
+            "\"Port\":564," rest "}")
 #define ADD(settings) REQUEST(PATH, "\"RequestType\":\"Add\",\"Settings\":" settings)
 #define SHARE(settings) REQUEST(SHARES, "\"RequestType\":\"Add\",\"Settings\":" settings)
 #define FILES(list)                                                                                \
@@ -166,6 +202,30 @@ static const struct {
      UVM_E_INVAL, "Settings.ExtensibleVirtualDiskType: goes with"},
     {ADD("{\"Type\":\"ExtensibleVirtualDisk\",\"Path\":\"/a\"}"), UVM_E_INVAL,
      "Settings.ExtensibleVirtualDiskType: goes with"},
+    {REQUEST(PLAN9, "\"RequestType\":\"Remove\""), UVM_E_INVAL, "Settings: missing"},
+    {REQUEST(PLAN9 "/7", "\"RequestType\":\"Remove\""), UVM_E_UNSUPPORTED, "ResourcePath: "},
+    {PLAN9_SHARE("Remove", "\"Path\":\"/a\""), UVM_E_INVAL, "Settings.Path: unknown field"},
+    {PLAN9_SHARE("Add", "\"Path\":\"a\""), UVM_E_INVAL, "Settings.Path: must be absolute"},
+    {PLAN9_SHARE("Add", "\"Path\":\"/a\",\"ReadOnly\":true"), UVM_E_UNSUPPORTED,
+     "Settings.ReadOnly: Flags says so"},
+    {PLAN9_SHARE("Add", "\"Path\":\"/a\",\"Flags\":128"), UVM_E_INVAL,
+     "Settings.AllowedFiles: goes with Flags 0x80"},
+    {PLAN9_SHARE("Add", "\"Path\":\"/a\",\"AllowedFiles\":[\"x\"]"), UVM_E_INVAL,
+     "Settings.AllowedFiles: goes with Flags 0x80"},
+    {PLAN9_SHARE("Add", "\"Path\":\"/a\",\"Flags\":128,\"AllowedFiles\":[\"x\",\"a/b\"]"),
+     UVM_E_INVAL, "Settings.AllowedFiles[1]: must be the bare name of a file"},
+    {PLAN9_SHARE("Add", "\"Path\":\"/a\",\"Flags\":128,\"AllowedFiles\":[\"..\"]"), UVM_E_INVAL,
+     "Settings.AllowedFiles[0]: must be the bare name of a file"},
+    {PLAN9_SHARE("Add", "\"Path\":\"/a\",\"Flags\":128,\"AllowedFiles\":[\"x\",\"x\"]"),
+     UVM_E_INVAL, "Settings.AllowedFiles[1]: the same name twice"},
+    {PLAN9_SHARE("Add", "\"Path\":\"/a\",\"Flags\":128,\"AllowedFiles\":[7]"), UVM_E_INVAL,
+     "Settings.AllowedFiles[0]: must be a string that is not empty"},
+    {REQUEST(PLAN9, "\"RequestType\":\"Add\",\"Settings\":{\"Name\":\"a/b\",\"AccessName\":\"7\","
+                    "\"Path\":\"/a\",\"Port\":564}"),
+     UVM_E_INVAL, "Settings.Name: must be 1 to 63"},
+    {REQUEST(PLAN9, "\"RequestType\":\"Add\",\"Settings\":{\"Name\":\"7\",\"AccessName\":\"a,b\","
+                    "\"Path\":\"/a\",\"Port\":564}"),
+     UVM_E_INVAL, "Settings.AccessName: must be 1 to 63"},
     {REQUEST(SHARES, "\"RequestType\":\"Remove\""), UVM_E_INVAL, "Settings: missing"},
     {REQUEST(SHARES, "\"RequestType\":\"Remove\",\"Settings\":{}"), UVM_E_INVAL,
      "Settings.Name: missing"},
@@ -248,6 +308,7 @@ int main(void) {
         cmocka_unit_test(built_and_read_back),
         cmocka_unit_test(a_share_is_named_by_its_settings),
         cmocka_unit_test(paths_are_written_one_way),
+        cmocka_unit_test(a_plan9_share_and_its_port),
         cmocka_unit_test(bad_ones_are_refused_by_name),
         cmocka_unit_test(every_allocation_may_fail),
     };
