@@ -4,7 +4,7 @@
 #pragma once
 #include "cmd/uvmctl/disk.h"
 
-#define BOOT_DEVICES_MAX 128u /* of one kind */
+#define BOOT_DEVICES_MAX 128u /* devices of one kind that a boot begins with */
 
 enum boot_kind { BOOT_SCSI, BOOT_VPMEM, BOOT_KIND_MAX };
 

@@ -70,3 +70,18 @@ grep -qxF '| `UVM__OTHER_BYTES` | 1 MiB | of other |' docs/LIMITS.md
 
 python3 "$here/architecture.py" "$root"
 python3 "$here/limits.py" "$root"
+
+# The tables of the devices: what the page says is what is walked.
+copy=$TEST_TMPDIR/copy
+mkdir -p "$copy/docs" "$copy/uvm" "$copy/hcs"
+cp -r "$root/devices" "$copy/"
+cp "$root/docs/devices.md" "$copy/docs/"
+cp "$root/uvm/control_devices.c" "$copy/uvm/"
+cp "$root/hcs/modify_doc.c" "$copy/hcs/"
+python3 "$here/devices.py" "$root"
+sed -i 's/X(EJECTING, "guest Remove of SCSIDevice", EJECTED,/X(EJECTING, "guest Remove of SCSIDevice", NEW,/' "$copy/devices/scsi_int.h"
+if python3 "$here/devices.py" "$copy" > report; then
+    echo "a page that says something else than the table was right" >&2
+    exit 1
+fi
+grep -q 'ejecting --> new: done' report
