@@ -75,9 +75,9 @@ python3 "$here/limits.py" "$root"
 copy=$TEST_TMPDIR/copy
 mkdir -p "$copy/docs" "$copy/uvm" "$copy/hcs"
 cp -r "$root/devices" "$copy/"
-cp "$root/docs/devices.md" "$copy/docs/"
-cp "$root/uvm/control_devices.c" "$copy/uvm/"
-cp "$root/hcs/modify_doc.c" "$copy/hcs/"
+cp "$root"/docs/devices.md "$copy/docs/"
+cp "$root"/uvm/control_devices.c "$copy/uvm/"
+cp "$root"/hcs/modify_doc.c "$copy/hcs/"
 python3 "$here/devices.py" "$root"
 sed -i 's/X(EJECTING, "guest Remove of SCSIDevice", EJECTED,/X(EJECTING, "guest Remove of SCSIDevice", NEW,/' "$copy/devices/scsi_int.h"
 if python3 "$here/devices.py" "$copy" > report; then
