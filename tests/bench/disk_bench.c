@@ -8,13 +8,10 @@
  * itself, device_add), then a shell that waits in the guest looks for the disk and mounts it. In turn, so that both
  * see the same minutes. FOLDER must be one that QEMU's user can enter.
  */
-#include "hcs/qemu/qemu_int.h"
-#include "hcs/qemu/qmp.h"
 #include "tests/bench/bench_kit.h"
+#include "tests/bench/hand_kit.h"
 #include "uvm/devices.h"
-#include "uvm/vm_int.h"
 #include <fcntl.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -27,9 +24,6 @@
 enum { DISKS = 64, PAIRS_MAX = 1000, HAND_LUN = 63, ROUNDS = 3 };
 
 static const char *folder;
-static uvm_process *hand; /* the shell of the other way */
-static char said[64];
-static size_t said_bytes;
 
 static const char *image(unsigned n) {
     static char path[PATH_MAX];
@@ -53,84 +47,13 @@ static void make_image(unsigned n) {
 
 /* ---- by hand ------------------------------------------------------------------------------ */
 
-static size_t on_output(uvm_process *p, enum uvm_stdio which, const void *data, size_t bytes,
-                        void *arg) {
-    (void)p;
-    (void)which;
-    (void)arg;
-    size_t n = bytes < sizeof said - 1 - said_bytes ? bytes : sizeof said - 1 - said_bytes;
-    memcpy(said + said_bytes, data, n);
-    said_bytes += n;
-    said[said_bytes] = 0;
-    return bytes;
-}
-
-static void hand_open(void) {
-    static const char script[] =
-        "mkdir -p /hand; while read lun; do "
-        "until test -e /sys/bus/scsi/devices/*:0:0:$lun/block; do usleep 2000; done; "
-        "d=$(echo /sys/bus/scsi/devices/*:0:0:$lun/block/*); "
-        "until test -e /dev/${d##*/}; do usleep 2000; done; "
-        "mount -t ext4 /dev/${d##*/} /hand && echo mounted; "
-        "read over; umount /hand; echo 1 > ${d%/block/*}/delete; echo gone; done";
-    static const char *const env[] = {"PATH=/bin:/sbin", NULL};
-    struct uvm_exec_params p = UVM_EXEC_PARAMS_INIT;
-    uvm_op *op = NULL;
-    p.argv = (const char *const[]){"/bin/sh", "-c", script, NULL};
-    p.env = env;
-    p.on_output = on_output;
-    p.stdio[UVM_STDIN] = p.stdio[UVM_STDOUT] = p.stdio[UVM_STDERR] = UVM_STDIO_CALLBACK;
-    bench_check(uvm_exec_start(b.vm, &p, NULL, bench_on_done, "shell", &op), "shell");
-    bench_run();
-    hand = uvm_exec_result(op);
-    uvm_op_unref(op);
-}
-
-static void hand_say(const char *line) {
-    if (uvm_process_write(hand, line, strlen(line)) != (int64_t)strlen(line)) {
-        bench_fail("the shell's input", NULL);
-    }
-}
-
-static void hand_await(const char *word) {
-    while (strstr(said, word) == NULL) {
-        if (strchr(said, ':') != NULL) {
-            bench_fail(said, NULL); /* of mount, or the shell */
-        }
-        uv_run(&b.loop, UV_RUN_ONCE);
-    }
-    said_bytes = 0;
-    said[0] = 0;
-}
-
-static struct uvm__qemu_system *vmm(void) {
-    return uvm__qemu_system_of(b.vm->system);
-}
-
-static void qmp(const char *command, const char *arguments) {
-    const struct uvm__qmp_execute_params p = {vmm()->qmp, command, arguments, true};
-    bench_check(uvm__qmp_execute(&p, NULL, bench_on_done, (void *)(uintptr_t)command, NULL),
-                command);
-    bench_run();
-}
-
-static void on_tried(uvm_op *op, const uvm_error *err, void *arg) {
-    (void)op;
-    *(bool *)arg = err == NULL;
-    b.done = true;
-}
-
-static void qmp_until_done(const char *command, const char *arguments) {
-    const struct uvm__qmp_execute_params p = {vmm()->qmp, command, arguments, true};
-    uint64_t until = bench_now_us() + 20000000;
-    for (bool ok = false; !ok;) {
-        bench_check(uvm__qmp_execute(&p, NULL, on_tried, &ok, NULL), command);
-        bench_run();
-        if (bench_now_us() > until) {
-            bench_fail(command, NULL);
-        }
-    }
-}
+static const char script[] =
+    "mkdir -p /hand; while read lun; do "
+    "until test -e /sys/bus/scsi/devices/*:0:0:$lun/block; do usleep 2000; done; "
+    "d=$(echo /sys/bus/scsi/devices/*:0:0:$lun/block/*); "
+    "until test -e /dev/${d##*/}; do usleep 2000; done; "
+    "mount -t ext4 /dev/${d##*/} /hand && echo mounted; "
+    "read over; umount /hand; echo 1 > ${d%/block/*}/delete; echo gone; done";
 
 static uint64_t by_hand(unsigned n) {
     char arguments[PATH_MAX + 300];
@@ -139,20 +62,20 @@ static uint64_t by_hand(unsigned n) {
                    "{\"driver\":\"raw\",\"node-name\":\"hand-%u\",\"discard\":\"unmap\",\"file\":"
                    "{\"driver\":\"file\",\"filename\":\"%s\",\"discard\":\"unmap\"}}",
                    n, image(0));
-    qmp("blockdev-add", arguments);
+    hand_qmp("blockdev-add", arguments);
     (void)snprintf(arguments, sizeof arguments,
                    "{\"driver\":\"scsi-hd\",\"id\":\"hand\",\"bus\":\"scsi0.0\",\"channel\":0,"
                    "\"scsi-id\":0,\"lun\":%u,\"drive\":\"hand-%u\"}",
                    (unsigned)HAND_LUN, n);
-    qmp("device_add", arguments);
+    hand_qmp("device_add", arguments);
     hand_say("63\n");
     hand_await("mounted\n");
     t = bench_now_us() - t;
     hand_say("over\n");
     hand_await("gone\n");
-    qmp("device_del", "{\"id\":\"hand\"}");
+    hand_qmp("device_del", "{\"id\":\"hand\"}");
     (void)snprintf(arguments, sizeof arguments, "{\"node-name\":\"hand-%u\"}", n);
-    qmp_until_done("blockdev-del", arguments); /* in use until the device has gone */
+    hand_qmp_until_done("blockdev-del", arguments); /* in use until the device has gone */
     return t;
 }
 
@@ -220,25 +143,6 @@ static uint64_t many(bool at_once) {
     return t;
 }
 
-/* ---- figures ------------------------------------------------------------------------------ */
-
-static int by_value(const void *x, const void *y) {
-    uint64_t a = *(const uint64_t *)x, c = *(const uint64_t *)y;
-    return a < c ? -1 : a > c;
-}
-
-static uint64_t median(uint64_t *us, size_t count) {
-    qsort(us, count, sizeof us[0], by_value);
-    return us[count / 2];
-}
-
-static void print(const char *name, uint64_t us, uint64_t reference_us) {
-    printf("{\"name\":\"%s\",\"median_us\":%" PRIu64 ",\"reference_us\":%" PRIu64
-           ",\"ratio\":%.3f}\n",
-           name, us, reference_us, (double)us / (double)reference_us);
-    fflush(stdout);
-}
-
 int main(int argc, char **argv) {
     static uint64_t own[PAIRS_MAX], other[PAIRS_MAX], once[ROUNDS], row[ROUNDS];
     if (argc != 7) {
@@ -252,22 +156,20 @@ int main(int argc, char **argv) {
         make_image(i);
     }
     bench_boot(argv);
-    hand_open();
+    hand_open(script);
     (void)ours(); /* which loads the driver of the file system */
     (void)by_hand(PAIRS_MAX);
     for (size_t i = 0; i < pairs; i++) {
         other[i] = by_hand((unsigned)i);
         own[i] = ours();
     }
-    print("attach_mounted", median(own, pairs), median(other, pairs));
+    hand_print("attach_mounted", hand_median(own, pairs), hand_median(other, pairs));
     for (size_t i = 0; i < ROUNDS; i++) {
         row[i] = many(false);
         once[i] = many(true);
     }
-    print("attach_64_at_once", median(once, ROUNDS), median(row, ROUNDS));
-    bench_check(uvm_process_signal(hand, 9, true, NULL, bench_on_done, "kill", NULL), "kill");
-    bench_run();
-    uvm_process_close(hand);
+    hand_print("attach_64_at_once", hand_median(once, ROUNDS), hand_median(row, ROUNDS));
+    hand_close();
     bench_end();
     for (unsigned i = 0; i < DISKS; i++) {
         (void)unlink(image(i));
