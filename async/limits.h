@@ -27,6 +27,7 @@
 #define UVM__VSOCK_CONNECT_MS 2000u /* host dials guest */
 #define UVM__VSOCK_CLOSING_MS 8000u /* our SHUTDOWN to the guest's RST */
 #define UVM__UNPLUG_MS 5000u        /* a removal that the VMM was asked for, to its end */
+#define UVM__PLUG_APART_MS 10u      /* two disks of one controller that come or go */
 #define UVM__PROBE_KVM_MS 1000u     /* accelerator probe VM */
 #define UVM__PROBE_QMP_MS 10000u    /* a VMM that is only asked what it can do */
 #define UVM__ACCEPT_REST_MS 100u    /* a listener that got no descriptor tries again */

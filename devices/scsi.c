@@ -33,23 +33,28 @@ static unsigned count_bits(uint64_t bits) {
     return (unsigned)__builtin_popcountll(bits);
 }
 
+/* The one that was free longest, those that never had a disk first: a guest handles a disk's going and the coming
+ * of the next one at the same place each in its own time. */
 static int take_slot(struct uvm__devices *d, uint32_t *ret_controller, uint32_t *ret_lun,
                      struct uvm__fail *f) {
     struct uvm__scsi *s = &d->scsi;
-    unsigned used = 0;
+    bool found = false;
     for (uint32_t c = 0; c < UVM__SCSI_CONTROLLERS_MAX; c++) {
-        if ((s->controllers & (1u << c)) == 0) {
-            continue;
+        for (uint32_t lun = 0; (s->controllers & (1u << c)) != 0 && lun < UVM__SCSI_LUNS_MAX;
+             lun++) {
+            bool is_free = (s->used[c] & UINT64_C(1) << lun) == 0;
+            if (is_free && (!found || s->freed[c][lun] < s->freed[*ret_controller][*ret_lun])) {
+                *ret_controller = c;
+                *ret_lun = lun;
+                found = true;
+            }
         }
-        if (s->used[c] != UINT64_MAX) {
-            *ret_controller = c;
-            *ret_lun = (uint32_t)__builtin_ctzll(~s->used[c]);
-            s->used[c] |= UINT64_C(1) << *ret_lun;
-            return 0;
-        }
-        used += UVM__SCSI_LUNS_MAX;
     }
-    unsigned controllers = count_bits(s->controllers);
+    if (found) {
+        s->used[*ret_controller] |= UINT64_C(1) << *ret_lun;
+        return 0;
+    }
+    unsigned controllers = count_bits(s->controllers), used = controllers * UVM__SCSI_LUNS_MAX;
     return uvm__fail(f, UVM_E_LIMIT, 0,
                      "%s: no free SCSI slot: %u of %u are used (%u controller%s)", d->name, used,
                      controllers * UVM__SCSI_LUNS_MAX, controllers, controllers == 1 ? "" : "s");
@@ -60,6 +65,7 @@ static void give_slot(struct uvm__scsi_disk *disk) {
     uint64_t *used = &disk->devices->scsi.used[disk->controller];
     UVM_ASSERT((*used & bit) != 0);
     *used &= ~bit;
+    disk->devices->scsi.freed[disk->controller][disk->lun] = ++disk->devices->scsi.freed_last;
 }
 
 /* ---- disks -------------------------------------------------------------------------------- */

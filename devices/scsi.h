@@ -24,9 +24,12 @@ struct uvm__devices;
 struct uvm__scsi {
     struct uvm__list disks;                   /* struct uvm__scsi_disk.link */
     uint64_t used[UVM__SCSI_CONTROLLERS_MAX]; /* bit per LUN: taken */
-    uint8_t controllers;                      /* bit per controller that the VM has */
-    const char *tools_path;                   /* scsi_tools.c; NULL: there is no tools disk */
-    struct uvm__scsi_tools *tools;            /* NULL: not needed yet */
+    uint32_t freed[UVM__SCSI_CONTROLLERS_MAX]
+                  [UVM__SCSI_LUNS_MAX]; /* 0: never taken; else in order */
+    uint32_t freed_last;
+    uint8_t controllers;           /* bit per controller that the VM has */
+    const char *tools_path;        /* scsi_tools.c; NULL: there is no tools disk */
+    struct uvm__scsi_tools *tools; /* NULL: not needed yet */
 };
 
 /* Borrowed during the call; see struct uvm_scsi_params (uvm/devices.h). */

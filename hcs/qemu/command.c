@@ -62,7 +62,15 @@ static void on_reply(struct uvm__call *call, const void *reply, const uvm_error 
     }
 }
 
-static void send(struct uvm__command *c, int fd) {
+/* Now, or when its turn has come. A guest that does not run yet has no commands under way. */
+static bool is_turn(struct uvm__command *c) {
+    bool plugs = c->removes || strcmp(c->name, "device_add") == 0;
+
+    return !plugs || c->pace == NULL || c->system->state < UVM__QEMU_RUNNING ||
+           uvm__pace_wait(c->pace, &c->turn);
+}
+
+static void send_now(struct uvm__command *c, int fd) {
     struct uvm__qemu_system *s = c->system;
     int rc = s->qmp == NULL ? -UVM_E_CLOSED
                             : uvm__qmp_call(s->qmp, &c->call, c->op, c->name, c->arguments,
@@ -77,6 +85,16 @@ static void send(struct uvm__command *c, int fd) {
              uvm__error(s->engine, (enum uvm_error_code) - rc, 0,
                         "vm %s: %s cannot be sent to qemu", s->name, c->name));
     }
+}
+
+static void send(struct uvm__command *c, int fd) {
+    if (is_turn(c)) {
+        send_now(c, fd);
+    }
+}
+
+static void on_turn(struct uvm__pace_turn *t) {
+    send_now(UVM__CONTAINER_OF(t, struct uvm__command, turn), -1);
 }
 
 static void on_again(struct uvm__deadline *d) {
@@ -105,10 +123,12 @@ void uvm__command_init(struct uvm__command *c, struct uvm__qemu_system *s, uvm_o
     uvm__list_init(&c->call.link);
     uvm__list_init(&c->unplug);
     uvm__deadline_init(&c->again, on_again);
+    uvm__pace_turn_init(&c->turn, on_turn);
 }
 
 bool uvm__command_idle(const struct uvm__command *c) {
-    return !uvm__list_linked(&c->end.link) && !uvm__list_linked(&c->call.link) && !c->again.linked;
+    return !uvm__list_linked(&c->end.link) && !uvm__list_linked(&c->call.link) &&
+           !uvm__list_linked(&c->turn.link) && !c->again.linked;
 }
 
 void uvm__command_send(struct uvm__command *c, const char *name, int fd, uvm__command_fn fn) {
@@ -137,6 +157,14 @@ void uvm__command_unplug(struct uvm__command *c, const char *device, uvm__comman
     snprintf(c->arguments, sizeof c->arguments, "{\"id\":\"%s\"}", c->device);
     listen_for_event(c);
     send(c, -1);
+}
+
+bool uvm__command_withdraw(struct uvm__command *c) {
+    if (!uvm__pace_leave(&c->turn)) {
+        return false;
+    }
+    uvm__list_remove(&c->unplug);
+    return true;
 }
 
 void uvm__command_on_deleted(struct uvm__qemu_system *s, const char *device) {

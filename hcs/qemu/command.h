@@ -5,9 +5,11 @@
  * told otherwise; a connection that is lost means that the VM is ending, and the command then ends when the
  * end is decided, so that whoever undoes knows that there is nothing left. Nothing is allocated for commands
  * whose arguments are short (under 190 bytes), except what a full socket queues; a removal that finds no memory
- * tries again.
+ * tries again. Commands that plug or unplug wait for their turn where there is a pace (pace.h) and a guest that
+ * runs; until then they can be withdrawn.
  */
 #pragma once
+#include "hcs/qemu/pace.h"
 #include "hcs/qemu/qemu_int.h"
 
 #define UVM__COMMAND_BYTES 512u /* arguments of one command */
@@ -28,6 +30,8 @@ struct uvm__command {
     struct uvm__call call;
     struct uvm__end_wait end;
     struct uvm__deadline again;
+    struct uvm__pace *pace; /* of device_add and device_del; NULL: at once. Set by who wants it */
+    struct uvm__pace_turn turn;
     /* Of a device's removal: the answer says only that it was asked; the event says that it is gone. */
     struct uvm__list unplug; /* of the system; unlinked: no removal, or over */
     char device[32];
@@ -50,5 +54,7 @@ void uvm__command_must(struct uvm__command *c, const char *name, uvm__command_fn
 void uvm__command_again(struct uvm__command *c);
 /* Removes a device and waits until it is gone, however long: DONE also when there is none by the id. */
 void uvm__command_unplug(struct uvm__command *c, const char *device, uvm__command_fn fn);
+/* Takes back one that still waits for its turn: `fn` does not run for it. False: it was sent. */
+bool uvm__command_withdraw(struct uvm__command *c);
 /* QEMU has told that a device is gone. */
 void uvm__command_on_deleted(struct uvm__qemu_system *s, const char *device);

@@ -36,6 +36,9 @@ void uvm__qemu_decide(struct uvm__qemu_system *s) {
     s->times.ended_us = uvm__now_us(s->engine);
     uvm__deadline_clear(s->engine, &s->decide_at);
     uvm__deadline_clear(s->engine, &s->stuck_at);
+    for (unsigned i = 0; i < UVM__DOC_SCSI_CONTROLLERS_MAX; i++) {
+        uvm__pace_open(&s->plugs[i]);
+    }
     uvm__log(s->engine, UVM_LOG_INFO, s->name, "ended: %s", uvm__hcs_exit_text(s->exit));
     while (!uvm__list_empty(&s->end_waiters)) {
         struct uvm__end_wait *w =

@@ -6,7 +6,7 @@
  *   create.c      the saga from document to a paused VM             system.c      a system's parts and memory
  *   verbs.c       start, pause, resume, terminate                   end.c         signs of the end, the decision
  *   modify.c      changes, by kind: scsi.c, vpmem.c                 resource.c    what was added, by its path
- *   command.c     a command of a saga                               offers.c      what the guest is offered
+ *   command.c     a command of a saga (pace.c: not too many at once)                             offers.c      what the guest is offered
  *   qmp_events.c  QEMU's events, by table                           ports.c       PCIe root ports that are taken
  */
 #pragma once
@@ -23,6 +23,7 @@
 #include "hcs/qemu/console.h"
 #include "hcs/qemu/exit.h"
 #include "hcs/qemu/host.h"
+#include "hcs/qemu/pace.h"
 #include "hcs/qemu/ports.h"
 #include "hcs/qemu/qmp.h"
 #include "hcs/qemu/uid.h"
@@ -130,6 +131,7 @@ struct uvm__qemu_system {
     struct uvm__list resources, released; /* struct uvm__resource; the second: to be told */
     struct uvm__list unplugs;             /* struct uvm__command: removals under way */
     uint64_t resource_number;             /* the last one used */
+    struct uvm__pace plugs[UVM__DOC_SCSI_CONTROLLERS_MAX]; /* disks that come and go */
     struct uvm__qemu_ports ports;
 
     struct uvm__ready tell; /* events that are due */

@@ -6,8 +6,9 @@
  *              offer     a guest that runs has found the controller: an agent may look for it only once
  *              fdset     the descriptor goes to QEMU, which may not open the file itself
  *              node      blockdev-add by the format that we saw
- *              device    device_add: the guest sees the disk. What was done is undone from here backwards
- *     Remove   one step: device_del, DEVICE_DELETED, blockdev-del, remove-fd; it only goes forward
+ *              device    device_add, when its turn has come (pace.h): the guest sees the disk. What was done
+ *                        is undone from here backwards
+ *     Remove   one step: device_del in its turn, DEVICE_DELETED, blockdev-del, remove-fd; it only goes forward
  *
  * Names in QEMU come from a counter and are never used twice, so a late answer cannot mean another disk. An answer
  * that does not come leaves the op's machine waiting (saga.h): the path stays taken, and when the answer
@@ -354,7 +355,16 @@ static void device_run(uvm_op *op, void *state) {
                      pass_thru ? "scsi-block" : "scsi-hd", name, d->controller_number,
                      (unsigned long long)d->lun, (unsigned long long)d->number);
     UVM_ASSERT(n > 0 && (size_t)n < sizeof c->arguments);
+    c->pace = &a->system->plugs[d->controller_number];
     uvm__command_send(c, "device_add", -1, add_on_command);
+}
+
+static void device_cancel(uvm_op *op, void *state) {
+    struct add_state *a = state;
+
+    if (uvm__command_withdraw(&a->command)) {
+        uvm__step_done(op, uvm__scope_error(uvm__op_scope(op)));
+    }
 }
 
 static void undo_on_unplug(struct uvm__command *c, enum uvm__command_end how, uvm_error *take_err) {
@@ -437,7 +447,7 @@ static const struct uvm__step add_steps[] = {
     {.name = "offer", .run = offer_run, .child = true},
     {.name = "fdset", .run = fdset_run, .undo = fdset_undo},
     {.name = "node", .run = node_run, .undo = node_undo},
-    {.name = "device", .run = device_run, .undo = device_undo},
+    {.name = "device", .run = device_run, .cancel = device_cancel, .undo = device_undo},
     {.name = "present", .run = present_run},
 };
 static const struct uvm__saga add_saga = {
@@ -528,7 +538,19 @@ static void remove_run(uvm_op *op, void *state) {
     }
     r->disk = disk_of(found);
     put_name(r->disk, name, sizeof name);
+    r->command.pace = &r->system->plugs[r->disk->controller_number];
     uvm__command_unplug(&r->command, name, remove_on_unplug);
+}
+
+/* Only while it waits for its turn: nothing has begun. */
+static void remove_cancel(uvm_op *op, void *state) {
+    struct remove_state *r = state;
+
+    if (r->disk != NULL && uvm__command_withdraw(&r->command)) {
+        r->disk->resource.state = UVM__RESOURCE_PRESENT;
+        r->disk = NULL;
+        uvm__step_done(op, uvm__scope_error(uvm__op_scope(op)));
+    }
 }
 
 static int remove_init(uvm_op *op, void *state, const void *params) {
@@ -555,7 +577,8 @@ static void remove_describe(uvm_op *op, void *state, unsigned step, char *buf, s
     snprintf(buf, bytes, "%s", r->path);
 }
 
-static const struct uvm__step remove_steps[] = {{.name = "unplug", .run = remove_run}};
+static const struct uvm__step remove_steps[] = {
+    {.name = "unplug", .run = remove_run, .cancel = remove_cancel}};
 static const struct uvm__saga remove_saga = {
     .name = "scsi remove",
     .steps = remove_steps,

@@ -84,6 +84,9 @@ int uvm__qemu_system_new(struct uvm__qemu *q, const struct uvm__hcs_create_param
     uvm__list_init(&s->unplugs);
     uvm__ready_init(&s->tell, tell);
     uvm__ready_init(&s->closed, closed);
+    for (unsigned i = 0; i < UVM__DOC_SCSI_CONTROLLERS_MAX; i++) {
+        uvm__pace_init(&s->plugs[i], e);
+    }
     uvm__qemu_end_init(s);
     q->users++;
     uvm__list_append(&q->systems, &s->link);
@@ -115,6 +118,9 @@ void uvm__qemu_unref(struct uvm__qemu_system *s) {
     UVM_ASSERT(s->child == NULL && s->qmp == NULL && s->console == NULL && s->vsock == NULL);
     UVM_ASSERT(uvm__list_empty(&s->end_waiters) && uvm__list_empty(&s->unplugs));
     uvm__resource_free_all(s);
+    for (unsigned i = 0; i < UVM__DOC_SCSI_CONTROLLERS_MAX; i++) {
+        uvm__pace_deinit(&s->plugs[i]);
+    }
     uvm__qemu_release(s);
     uvm__ready_cancel(s->engine, &s->tell);
     uvm__deadline_clear(s->engine, &s->decide_at);

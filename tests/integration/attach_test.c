@@ -176,6 +176,69 @@ static void one_in_use_stays(uvm_harness *h, const char *b) {
     assert_string_equal(uvm_vm_devices(uvm_harness_vm(h)), "[]");
 }
 
+enum { BURST = 24, BURST_ROUNDS = 2 };
+
+/* All at once, then all away at once. */
+static void burst(uvm_harness *h, const char *folder) {
+    static struct call c[BURST], away[BURST];
+    memset(c, 0, sizeof c);
+    memset(away, 0, sizeof away);
+    for (unsigned i = 0; i < BURST; i++) {
+        char path[80];
+        struct uvm_scsi_params p = UVM_SCSI_PARAMS_INIT;
+        (void)snprintf(path, sizeof path, "%s/many%u.img", folder, i);
+        p.host_path = path;
+        assert_int_equal(uvm_scsi_attach(uvm_harness_vm(h), &p, NULL, on_done, &c[i], &c[i].op), 0);
+    }
+    for (unsigned i = 0; i < BURST; i++) {
+        expect(h, &c[i], UVM_OK);
+    }
+    for (unsigned i = 0; i < BURST; i++) {
+        assert_int_equal(uvm_detach(uvm_harness_vm(h), uvm_attach_result(c[i].op).id, NULL, on_done,
+                                    &away[i], &away[i].op),
+                         0);
+    }
+    for (unsigned i = 0; i < BURST; i++) {
+        expect(h, &away[i], UVM_OK);
+        uvm_op_unref(away[i].op);
+        uvm_op_unref(c[i].op);
+    }
+}
+
+/* Who writes to a file system meanwhile sees no error of its disk: each coming and going is told to it, too. */
+static void others_do_not_disturb(uvm_harness *h, const char *b, const char *folder) {
+    char id[32], path[80];
+    struct uvm_scsi_params p = UVM_SCSI_PARAMS_INIT;
+    p.host_path = b;
+    p.guest_path = "/run/busy";
+    for (unsigned i = 0; i < BURST; i++) {
+        (void)snprintf(path, sizeof path, "%s/many%u.img", folder, i);
+        make_disk(path);
+    }
+    attach(h, &p, UVM_OK, id);
+    guest(
+        h,
+        "dmesg -c >/dev/null; cat > /run/write <<'END'\n"
+        "n=0; until test -e /run/enough; do dd if=/dev/zero of=/run/busy/f bs=4k count=16 oflag=direct "
+        "conv=fsync 2>/run/said || { cat /run/said; touch /run/wrong; }; n=$((n+1)); done\n"
+        "echo $n writes; touch /run/written\n"
+        "END\n"
+        "setsid sh /run/write >/run/writes 2>&1 </dev/null & until test -s /run/busy/f; do :; done",
+        0, "");
+    for (unsigned i = 0; i < BURST_ROUNDS; i++) {
+        burst(h, folder);
+    }
+    guest(h, "touch /run/enough; until test -e /run/written; do sleep 0.01; done; cat /run/writes",
+          0, "writes");
+    guest(h, "test ! -e /run/wrong && ! dmesg | grep -i 'error'", 0, "");
+    guest(h, "touch /run/busy/still-writable; rm /run/writes /run/said", 0, "");
+    detach(h, id, UVM_OK);
+    for (unsigned i = 0; i < BURST; i++) {
+        (void)snprintf(path, sizeof path, "%s/many%u.img", folder, i);
+        assert_int_equal(unlink(path), 0);
+    }
+}
+
 static void disks_come_and_go(void **state) {
     (void)state;
     char folder[] = "/tmp/uvm-attach-XXXXXX", a[64], b[64];
@@ -206,6 +269,7 @@ static void disks_come_and_go(void **state) {
     make_ext4(b);
     links_are_not_followed(h, b);
     one_in_use_stays(h, b);
+    others_do_not_disturb(h, b, folder);
     if (uvm_harness_close(h) < 0) {
         fail_msg("%s", uvm_harness_message(h));
     }

@@ -140,6 +140,35 @@ static void boot_disks(void **unused) {
     disk_close(&w);
 }
 
+/* A disk gets the place that was free longest: one that never had a disk, else the one that was given up first. */
+static void the_place_that_was_free_longest(void **unused) {
+    (void)unused;
+    struct world w;
+    struct disk_row row;
+    char id[64][32], path[16];
+    disk_open(&w, "the place that was free longest");
+    for (unsigned i = 0; i < 64; i++) {
+        (void)snprintf(path, sizeof path, "/%u", i);
+        struct uvm_scsi_params p = disk_bare(path);
+        disk_attach_well(&w, &p, id[i]);
+        EXPECT(&w, disk_row(&w, id[i], &row) && row.lun == i);
+        if (i % 2 == 0) {
+            disk_detach_well(&w, id[i]); /* and yet the next one has another place */
+        }
+    }
+    disk_detach_well(&w, id[9]);
+    disk_detach_well(&w, id[1]);
+    for (unsigned i = 0; i < 34; i++) {
+        (void)snprintf(path, sizeof path, "/again-%u", i);
+        struct uvm_scsi_params p = disk_bare(path);
+        disk_attach_well(&w, &p, id[0]);
+        EXPECT(&w, disk_row(&w, id[0], &row));
+        EXPECT_EQ(&w, row.lun, i < 32 ? 2 * i : i == 32 ? 9 : 1);
+    }
+    disk_expect_agreement(&w);
+    disk_close(&w);
+}
+
 static void slots_are_counted(void **unused) {
     (void)unused;
     enum { ASKED = 300 };
@@ -431,6 +460,7 @@ int main(void) {
         cmocka_unit_test(everything_reaches_the_guest),
         cmocka_unit_test(sharing_counts),
         cmocka_unit_test(boot_disks),
+        cmocka_unit_test(the_place_that_was_free_longest),
         cmocka_unit_test(slots_are_counted),
         cmocka_unit_test(nothing_happens_before_a_refusal),
         cmocka_unit_test(what_contradicts_is_refused),

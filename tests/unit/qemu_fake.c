@@ -178,6 +178,9 @@ static void serve_line(struct fake *f, const char *line) {
     text_of(m, "id", id);
     const cJSON *args = uvm__json_get(UVM__JSON_STRICT, m, "arguments");
     size_t len = strlen(f->said);
+    if (f->plugs < FAKE_PLUGS_MAX && strncmp(name, "device_", 7) == 0) {
+        f->plug_ms[f->plugs++] = uvm__now_ms(f->kit.engine);
+    }
     (void)snprintf(f->said + len, sizeof f->said - len, "%s ", name);
     printed = uvm__json_print(f->kit.engine, args, NULL);
     if (strcmp(name, "blockdev-add") == 0 && printed != NULL) {
@@ -255,13 +258,14 @@ static const struct uvm__hcs_ops ops = {.name = "fake",
                                         .properties = uvm__qemu_properties,
                                         .close = uvm__qemu_close};
 
-void fake_open(struct fake *f) {
+static void open_system(struct fake *f, bool paced) {
     static const char greeting[] =
         "{\"QMP\":{\"version\":{\"qemu\":{\"micro\":1,\"minor\":2,\"major\":7}}}}\n"
         "{\"return\":{},\"id\":0}\n";
     int pair[2];
     char drain[256];
     memset(f, 0, sizeof *f);
+    f->paced = paced;
     loop_open(&f->kit);
     f->service.base.ops = &ops;
     f->service.base.engine = f->kit.engine;
@@ -292,7 +296,18 @@ void fake_open(struct fake *f) {
     assert_true(uvm__qmp_ready(s->qmp));
     assert_true(recv(f->peer, drain, sizeof drain, MSG_DONTWAIT) > 0);
     s->state = UVM__QEMU_RUNNING;
+    for (unsigned i = 0; i < 2 && !f->paced; i++) {
+        uvm__pace_open(&s->plugs[i]);
+    }
     uvm__qemu_take(s);
+}
+
+void fake_open(struct fake *f) {
+    open_system(f, false);
+}
+
+void fake_open_paced(struct fake *f) {
+    open_system(f, true);
 }
 
 static void set_true(void *arg) {

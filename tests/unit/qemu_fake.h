@@ -21,6 +21,8 @@ enum fake_fault {
     FAKE_FAULT_MAX
 };
 
+#define FAKE_PLUGS_MAX 64u
+
 struct fake {
     struct loop_kit kit;
     struct uvm__qemu service;
@@ -40,13 +42,18 @@ struct fake {
     char last_node[512];                           /* arguments of the last blockdev-add */
     char last_device[512];
     int fds_came;
+    bool paced;
+    unsigned plugs; /* device_add and device_del, and when they came */
+    uint64_t plug_ms[FAKE_PLUGS_MAX];
 
     unsigned released;
     char released_path[128];
     bool exited;
 };
 
+/* Disks come and go as fast as they are asked for; paced: as in a VM of the service. */
 void fake_open(struct fake *f);
+void fake_open_paced(struct fake *f);
 /* Serves the model until the loop has nothing to do at once. */
 void fake_turns(struct fake *f);
 void fake_release(struct fake *f);

@@ -13,6 +13,8 @@
 
 #define GUID_0 "df6d0690-79e5-55b6-a5ec-c1e2f77f580a"
 #define GUID_2 "b5d2d8d4-3a75-51bf-945b-3444dc6b8579" /* the VM has no such controller */
+#define GUID_1 "0110f83b-de10-5172-a266-78bca56bf50a"
+#define OTHER_LUN(n) "VirtualMachine/Devices/Scsi/" GUID_1 "/Attachments/" n
 #define LUN(n) "VirtualMachine/Devices/Scsi/" GUID_0 "/Attachments/" n
 
 static char disk[2][512]; /* two raw images */
@@ -175,6 +177,77 @@ static void together_and_in_each_others_way(void **state) {
     assert_int_equal(fake_finish(&f, &second), UVM_E_STATE);
     assert_int_equal(fake_finish(&f, &away), UVM_E_EXISTS);
     expect_as_new(&f, LUN("0"));
+    fake_close(&f);
+}
+
+/* ---- not too many at once ----------------------------------------------------------------- */
+
+static void start_many(struct fake *f, struct fake_change *c, unsigned n, const char *verb) {
+    static const char *const paths[] = {LUN("0"), LUN("1"), LUN("2"), LUN("3"), LUN("4"), LUN("5")};
+    assert_true(n <= sizeof paths / sizeof paths[0]);
+    for (unsigned i = 0; i < n; i++) {
+        fake_change(f, &c[i], NULL, paths[i], verb, settings(0, true));
+    }
+}
+
+/* The first at once, each other one its time behind the one before, in the order of asking; another controller's
+ * disks are nobody's neighbours, and after a rest the next is at once again. */
+static void apart_in_time(void **state) {
+    (void)state;
+    struct fake f;
+    struct fake_change c[6], other;
+    fake_open_paced(&f);
+    start_many(&f, c, 6, "Add");
+    fake_change(&f, &other, NULL, OTHER_LUN("0"), "Add", settings(1, true));
+    fake_turns(&f);
+    assert_true(c[0].done && !c[1].done && other.done);
+    assert_string_equal(f.devices, "1 7 ");
+    for (unsigned i = 0; i < 6; i++) {
+        assert_int_equal(fake_finish(&f, &c[i]), UVM_OK);
+        assert_true(i == 5 || !c[5].done);
+    }
+    assert_string_equal(f.devices, "1 7 2 3 4 5 6 ");
+    assert_int_equal(fake_finish(&f, &other), UVM_OK);
+    assert_int_equal(f.plugs, 7);
+    for (unsigned i = 2; i < 7; i++) {
+        assert_true(f.plug_ms[i] >= f.plug_ms[i == 2 ? 0 : i - 1] + UVM__PLUG_APART_MS);
+    }
+    assert_int_equal(remove_it(&f, LUN("5")), UVM_OK); /* they go as they come */
+    assert_true(f.plug_ms[7] >= f.plug_ms[6] + UVM__PLUG_APART_MS);
+    fake_close(&f);
+}
+
+/* Who waits for his turn and gives up leaves nothing, and those behind him go on; the VM's end lets all go. */
+static void apart_and_given_up(void **state) {
+    (void)state;
+    struct fake f;
+    struct fake_change c[6], away;
+    fake_open_paced(&f);
+    start_many(&f, c, 3, "Add");
+    fake_turns(&f);
+    assert_true(c[0].done && !c[1].done && !c[2].done);
+    uvm_op_cancel(c[1].op);
+    assert_int_equal(fake_finish(&f, &c[1]), UVM_E_CANCELED);
+    assert_int_equal(fake_finish(&f, &c[2]), UVM_OK);
+    assert_int_equal(fake_finish(&f, &c[0]), UVM_OK);
+    assert_string_equal(f.devices, "1 3 ");
+    assert_string_equal(f.nodes, "1 3 ");
+    assert_string_equal(state_of(&f, LUN("1")), "");
+    fake_change(&f, &away, NULL, LUN("0"), "Remove", NULL);
+    fake_turns(&f);
+    assert_false(away.done);
+    assert_string_equal(state_of(&f, LUN("0")), "removing");
+    uvm_op_cancel(away.op);
+    assert_int_equal(fake_finish(&f, &away), UVM_E_CANCELED);
+    assert_string_equal(state_of(&f, LUN("0")), "present");
+    assert_string_equal(f.devices, "1 3 ");
+    fake_change(&f, &away, NULL, LUN("0"), "Remove", NULL);
+    start_many(&f, c + 1, 2, "Remove");
+    fake_die(&f);
+    assert_int_equal(fake_finish(&f, &away), UVM_E_EXITED);
+    for (unsigned i = 1; i < 3; i++) {
+        (void)fake_finish(&f, &c[i]);
+    }
     fake_close(&f);
 }
 
@@ -522,6 +595,8 @@ int main(void) {
         cmocka_unit_test(refused_by_words),
         cmocka_unit_test(one_writer_or_readers),
         cmocka_unit_test(together_and_in_each_others_way),
+        cmocka_unit_test(apart_in_time),
+        cmocka_unit_test(apart_and_given_up),
         cmocka_unit_test(an_attach_is_refused_anywhere),
         cmocka_unit_test(an_image_that_is_locked),
         cmocka_unit_test(an_attach_is_cancelled_anywhere),
