@@ -280,7 +280,7 @@ static int check_mounts(struct uvm__devices *d, const struct uvm__scsi_disk *dis
     UVM__LIST_FOREACH(it, &disk->mounts) {
         const struct uvm__scsi_mount *m = mount_of((struct uvm__list *)it);
         const struct uvm__scsi_params *w = m->want;
-        bool formats = w->ensure_filesystem || w->encrypted || p->ensure_filesystem || p->encrypted;
+        bool formats = uvm__scsi_formats(w) || uvm__scsi_formats(p);
         if (m->mounts && w->partition == p->partition && formats && !uvm__scsi_same_mount(w, p)) {
             return going(&m->base)
                        ? -UVM_E_AGAIN

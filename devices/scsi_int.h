@@ -92,6 +92,11 @@ void uvm__scsi_tools_end(struct uvm__devices *d); /* the VM is over; idempotent 
 /* scsi_check.c: the same mount, but for where; the order of the options does not count. */
 bool uvm__scsi_same_mount(const struct uvm__scsi_params *a, const struct uvm__scsi_params *b);
 
+/* It may make a file system: what is encrypted has a key of its own each time, so always. */
+static inline bool uvm__scsi_formats(const struct uvm__scsi_params *p) {
+    return p->ensure_filesystem || p->encrypted;
+}
+
 /* scsi_doc.c: the requests; -UVM_E_NOMEM. */
 int uvm__scsi_disk_requests(struct uvm__scsi_disk *disk);
 int uvm__scsi_mount_requests(struct uvm__scsi_mount *m);

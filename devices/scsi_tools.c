@@ -16,7 +16,7 @@ struct uvm__scsi_tools {
 };
 
 static bool waits(const struct uvm__scsi_mount *m) {
-    return m->want->ensure_filesystem && m->base.phase == UVM__DEVICE_HOST &&
+    return uvm__scsi_formats(m->want) && m->base.phase == UVM__DEVICE_HOST &&
            m->state == UVM__SCSI_UNMOUNTED && !m->base.leaving && m->base.failed == NULL;
 }
 
@@ -122,7 +122,7 @@ static struct uvm__scsi_tools *tools_of(struct uvm__devices *d) {
 bool uvm__scsi_tools_ready(struct uvm__scsi_mount *m) {
     struct uvm__devices *d = m->base.devices;
     struct uvm__fail f = {0};
-    if (!m->want->ensure_filesystem || d->scsi.tools_path == NULL) {
+    if (!uvm__scsi_formats(m->want) || d->scsi.tools_path == NULL) {
         return true;
     }
     struct uvm__scsi_tools *t = tools_of(d);

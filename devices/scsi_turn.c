@@ -248,7 +248,7 @@ static void on_mounted(uvm_op *op, const uvm_error *err, void *arg) {
     if (err == NULL) {
         uvm__device_set_phase(&m->base, UVM__DEVICE_READY);
     } else {
-        bool bare = m->want->ensure_filesystem && m->base.devices->scsi.tools_path == NULL;
+        bool bare = uvm__scsi_formats(m->want) && m->base.devices->scsi.tools_path == NULL;
         uvm__device_fail(
             &m->base, uvm__device_explain(&m->base, err,
                                           bare ? "the guest did not mount it, and has no tools disk"

@@ -39,7 +39,9 @@ struct uvm_scsi_params {
     bool ensure_filesystem;     /* formats with `filesystem` what has another one; with the tools
                                  * disk, if the VM has one (uvm_vm_params) */
     bool block_dev;             /* guest_path becomes a link to the device instead of a mount */
-    bool encrypted;             /* dm-crypt with a key that nobody keeps */
+    bool encrypted; /* scratch: formatted anew, as `filesystem` (ext4), under a key that only
+                                 * the guest's kernel has; after the detach nobody can read it. With the
+                                 * tools disk; needs a mount, excludes read_only and block_dev */
 };
 #define UVM_SCSI_PARAMS_INIT                                                                       \
     {                                                                                              \

@@ -7,6 +7,7 @@
  * and the disk comes a moment after the host attached it, so adding waits for both; removing does not
  * need them to be there.
  */
+#include "cmd/gcs/crypt.h"
 #include "cmd/gcs/mountinfo.h"
 #include "cmd/gcs/place.h"
 #include "cmd/gcs/storage.h"
@@ -230,6 +231,7 @@ struct mapping {
     const char *target, *type;
     uint64_t partition;
     bool read_only, encrypted, block_dev, ensure;
+    char crypt[64]; /* its device in the clear, if it is encrypted */
 };
 
 static int read_mapping(const cJSON *settings, struct mapping *m, struct gcs_words *w) {
@@ -250,9 +252,12 @@ static int read_mapping(const cJSON *settings, struct mapping *m, struct gcs_wor
     if (strchr(m->type, '/') != NULL || strlen(m->type) > 16) {
         return gcs_bad(w, "Filesystem \"%s\": no name of a file system", m->type);
     }
-    if (m->encrypted) {
-        return gcs_fail(w, "Encrypted is not supported by this agent yet");
+    if (m->encrypted && (m->read_only || m->block_dev)) {
+        return gcs_bad(w, "Encrypted and %s: what is encrypted is formatted and mounted",
+                       m->read_only ? "ReadOnly" : "BlockDev");
     }
+    (void)snprintf(m->crypt, sizeof m->crypt, "dm-crypt-scsi-contr%u-lun%u-p%llu",
+                   m->place.controller, m->place.lun, (unsigned long long)m->partition);
     return m->ensure && m->read_only
                ? gcs_bad(w, "EnsureFilesystem and ReadOnly: a read-only disk is not formatted")
                : 0;
@@ -290,7 +295,7 @@ static int unlink_device(const char *target, struct gcs_words *w) {
 
 static int map(const struct mapping *m, const struct gcs_mount_options *options,
                struct gcs_words *w) {
-    char device[NAME_MAX + 32];
+    char device[NAME_MAX + 32], clear[GCS_MAPPER_PATH_BYTES];
 
     if (find_device(&m->place, m->partition, device, sizeof device, w) < 0) {
         return -1;
@@ -301,15 +306,24 @@ static int map(const struct mapping *m, const struct gcs_mount_options *options,
     if (m->block_dev) {
         return link_device(device, m->target, w);
     }
+    if (m->encrypted && gcs_crypt_open(device, m->crypt, clear, w) < 0) {
+        return -1;
+    }
     const struct gcs_mount mount = {
-        .source = device,
+        .source = m->encrypted ? clear : device,
         .target = m->target,
         .type = m->type,
         .ensure = m->ensure,
+        .scratch = m->encrypted,
         .read_only = m->read_only,
         .options = *options,
     };
-    return gcs_mount(&mount, w);
+    int rc = gcs_mount(&mount, w);
+    if (rc < 0 && m->encrypted) {
+        struct gcs_words ignored;
+        (void)gcs_crypt_close(m->crypt, &ignored);
+    }
+    return rc;
 }
 
 int gcs_scsi_mount(const cJSON *settings, struct gcs_words *w) {
@@ -349,7 +363,11 @@ int gcs_scsi_unmount(const cJSON *settings, struct gcs_words *w) {
     if (m.target[0] == '\0') {
         return 0;
     }
-    return m.block_dev ? unlink_device(m.target, w) : gcs_unmount(m.target, w);
+    if (m.block_dev) {
+        return unlink_device(m.target, w);
+    }
+    /* Hosts leave out of a Remove that it was encrypted, so that is not asked. */
+    return gcs_unmount(m.target, w) < 0 ? -1 : gcs_crypt_close(m.crypt, w);
 }
 
 /* ---- SCSIDevice ------------------------------------------------------------------------------------- */

@@ -98,11 +98,24 @@ int gcs_filesystem(const char *device, const char **ret, struct gcs_words *w) {
     return 0;
 }
 
-static int format(const char *device, const char *type, struct gcs_words *w) {
+/* What is thrown away needs no journal, and no copies of its superblock, which are parts of blocks and would have
+ * the rest of them read. The tables of inodes that ext4 leaves for later it does not read before it has written
+ * them; xfs writes all that it reads. */
+static int format(const char *device, const char *type, bool scratch, struct gcs_words *w) {
     const char *const ext4[] = {"mkfs.ext4", "-q", "-F", device, NULL};
+    const char *const ext4_scratch[] = {"mkfs.ext4",
+                                        "-q",
+                                        "-F",
+                                        "-O",
+                                        "^has_journal,^resize_inode,sparse_super2",
+                                        "-E",
+                                        "num_backup_sb=0,lazy_itable_init=1,nodiscard",
+                                        device,
+                                        NULL};
     const char *const xfs[] = {"mkfs.xfs", "-q", "-f", device, NULL};
-    const char *const *argv = strcmp(type, "ext4") == 0  ? ext4
-                              : strcmp(type, "xfs") == 0 ? xfs
+    const char *const xfs_scratch[] = {"mkfs.xfs", "-q", "-f", "-K", device, NULL};
+    const char *const *argv = strcmp(type, "ext4") == 0  ? scratch ? ext4_scratch : ext4
+                              : strcmp(type, "xfs") == 0 ? scratch ? xfs_scratch : xfs
                                                          : NULL;
     struct gcs_words why;
 
@@ -120,6 +133,10 @@ static int format(const char *device, const char *type, struct gcs_words *w) {
 static int choose_type(const struct gcs_mount *m, const char **ret, struct gcs_words *w) {
     const char *found;
 
+    if (m->scratch) {
+        *ret = m->type[0] != '\0' ? m->type : "ext4";
+        return format(m->source, *ret, true, w);
+    }
     if (gcs_filesystem(m->source, &found, w) < 0) {
         return -1;
     }
@@ -131,7 +148,7 @@ static int choose_type(const struct gcs_mount *m, const char **ret, struct gcs_w
     }
     if (m->ensure && strcmp(found, m->type) != 0) {
         *ret = m->type;
-        return format(m->source, m->type, w);
+        return format(m->source, m->type, false, w);
     }
     *ret = m->type[0] != '\0' ? m->type : found;
     return **ret != '\0' ? 0 : gcs_fail(w, "%s: no file system that is known is on it", m->source);

@@ -21,6 +21,8 @@ struct gcs_mount {
     const char *target; /* made, mode 0700, with its parents; must not be a mount point yet */
     const char *type;   /* "": what is found on it */
     bool ensure;        /* format where something else is found than `type` */
+    bool scratch; /* format it ("": as ext4), whatever is there, and so that nothing is read later
+                         * that was not written (crypt.h) */
     bool read_only;
     struct gcs_mount_options options;
 };

@@ -67,19 +67,20 @@ static void listen_to(int fd, char *last, size_t bytes) {
 }
 
 /* It does not outlive us: whoever ends a request that takes too long would leave one that still formats. */
-static pid_t start(const char *const *args, int output) {
+static pid_t start(const char *const *args, int input, int output) {
     pid_t us = getpid(), pid = fork();
 
     if (pid == 0) {
         if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != us) {
             _exit(127);
         }
-        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        int in = input >= 0 ? input : open("/dev/null", O_RDWR | O_CLOEXEC);
 
-        (void)dup2(null, STDIN_FILENO);
+        (void)dup2(in, STDIN_FILENO);
         (void)dup2(output, STDOUT_FILENO);
         (void)dup2(output, STDERR_FILENO);
         (void)setenv("MKE2FS_CONFIG", UVM__TOOLS "/etc/mke2fs.conf", 0);
+        (void)setenv("DM_DISABLE_UDEV", "1", 0); /* nobody would answer */
         execv(args[0], (char *const *)args);
         dprintf(STDERR_FILENO, "%s", strerror(errno));
         _exit(127);
@@ -87,35 +88,68 @@ static pid_t start(const char *const *args, int output) {
     return pid;
 }
 
-int gcs_tool_run(const char *const *argv, struct gcs_words *w) {
+/* A pipe with these bytes in it, at its end. */
+static int fill_pipe(const void *input, size_t bytes, struct gcs_words *w) {
+    int ends[2];
+
+    if (pipe2(ends, O_CLOEXEC) < 0) {
+        return gcs_fail(w, "pipe: %s", strerror(errno));
+    }
+    bool filled = bytes <= PIPE_BUF && write(ends[1], input, bytes) == (ssize_t)bytes;
+    close(ends[1]);
+    if (!filled) {
+        close(ends[0]);
+        return gcs_fail(w, "pipe: %zu bytes do not fit", bytes);
+    }
+    return ends[0];
+}
+
+/* Takes `input`; -1: there is none. */
+static int run(const char *const *argv, int input, struct gcs_words *w) {
     char path[PATH_MAX + NAME_MAX], last[400] = "";
     const char *args[ARGS_MAX];
-    int ends[2], status = 0;
-    pid_t pid;
+    int ends[2], status = 0, err = 0;
+    pid_t pid = -1;
 
     if (command(argv, path, args) < 0) {
-        return gcs_fail(w,
-                        "failed to execute %s: : exec: \"%s\": executable file not found in $PATH",
-                        argv[0], argv[0]);
-    }
-    if (pipe2(ends, O_CLOEXEC) < 0) {
-        return gcs_fail(w, "failed to execute %s: pipe: %s", argv[0], strerror(errno));
-    }
-    pid = start(args, ends[1]);
-    close(ends[1]);
-    if (pid < 0) {
+        status =
+            gcs_fail(w, "failed to execute %s: : exec: \"%s\": executable file not found in $PATH",
+                     argv[0], argv[0]);
+    } else if (pipe2(ends, O_CLOEXEC) < 0) {
+        status = gcs_fail(w, "failed to execute %s: pipe: %s", argv[0], strerror(errno));
+    } else {
+        pid = start(args, input, ends[1]);
+        err = errno;
+        close(ends[1]);
+        if (pid > 0) {
+            listen_to(ends[0], last, sizeof last);
+        }
         close(ends[0]);
-        return gcs_fail(w, "failed to execute %s: fork: %s", argv[0], strerror(errno));
+        if (pid < 0) {
+            status = gcs_fail(w, "failed to execute %s: fork: %s", argv[0], strerror(err));
+        }
     }
-    listen_to(ends[0], last, sizeof last);
-    close(ends[0]);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    if (input >= 0) {
+        close(input);
     }
-    if (status == 0) {
-        return 0;
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (pid < 0 || status == 0) {
+        return status;
     }
     return WIFEXITED(status) ? gcs_fail(w, "failed to execute %s: exit status %d: %s", argv[0],
                                         WEXITSTATUS(status), last)
                              : gcs_fail(w, "failed to execute %s: killed by signal %d: %s", argv[0],
                                         WTERMSIG(status), last);
+}
+
+int gcs_tool_run(const char *const *argv, struct gcs_words *w) {
+    return run(argv, -1, w);
+}
+
+int gcs_tool_run_fed(const char *const *argv, const void *input, size_t bytes,
+                     struct gcs_words *w) {
+    int fd = fill_pipe(input, bytes, w);
+
+    return fd < 0 ? -1 : run(argv, fd, w);
 }

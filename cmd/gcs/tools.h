@@ -11,3 +11,6 @@
 /* Runs the program to its end with no input. 0 when its status was 0. Else -1, with
  * `failed to execute NAME: STATUS: LAST WORDS`, in the reference's words where it is missing. */
 int gcs_tool_run(const char *const *argv, struct gcs_words *w);
+
+/* The same with so many bytes (1 … 4096) on its input, which are nowhere else. */
+int gcs_tool_run_fed(const char *const *argv, const void *input, size_t bytes, struct gcs_words *w);

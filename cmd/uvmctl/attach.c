@@ -27,7 +27,7 @@ struct change {
     const char *guest_path, *filesystem, *options[OPTIONS_MAX];
     size_t options_count;
     uint64_t partition;
-    bool read_only, ensure, block_dev, mount;
+    bool read_only, ensure, block_dev, mount, encrypted;
     bool timed_out;
     uv_timer_t timer; /* progress */
     char shown[64];   /* the state that was shown last */
@@ -210,6 +210,8 @@ static const struct option_row attach_rows[] = {
     {"ensure-filesystem", 0, NULL, "format what has another file system, or none"},
     {"block-dev", 0, NULL, "make GUESTPATH a link to the device instead of a mount"},
     {"option", 'o', "WORD", "an option of the mount; may be repeated"},
+    {"encrypted", 0, NULL,
+     "format it under a key that is forgotten at detach; what is there is lost"},
     REACH_OPTIONS,
     {NULL, 0, NULL, NULL},
 };
@@ -238,6 +240,9 @@ static bool attach_option(struct reach *r, const struct option_row *row, const c
         return true;
     case 5:
         c->block_dev = true;
+        return true;
+    case 7:
+        c->encrypted = true;
         return true;
     default:
         break;
@@ -288,7 +293,8 @@ static cJSON *attach_params(struct change *c) {
         put_flag(s, "mount", c->mount && !vpmem) && put_text(s, "guest_path", c->guest_path) &&
         (c->partition == 0 || uvm__json_add_u64(s, "partition", c->partition) != NULL) &&
         put_text(s, "filesystem", c->filesystem) && put_flag(s, "ensure_filesystem", c->ensure) &&
-        put_flag(s, "block_dev", c->block_dev) && put_options(s, c);
+        put_flag(s, "block_dev", c->block_dev) && put_flag(s, "encrypted", c->encrypted) &&
+        put_options(s, c);
     if (!ok) {
         out_message("attach: out of memory");
         cJSON_Delete(params);

@@ -67,7 +67,7 @@ static const struct option_row rows[OPT_MAX + 1] = {
     [OPT_INITRD] = {"initrd", 0, "FILE", "the guest's initial file system"},
     [OPT_ROOTFS] = {"rootfs", 0, "FILE", "a disk image with the guest's root file system"},
     [OPT_ROOTFS_ON] = {"rootfs-on", 0, "scsi|vpmem", "as which device the guest sees it (scsi)"},
-    [OPT_SCSI] = {"scsi", 0, "HOST[,GUEST[,ro]]",
+    [OPT_SCSI] = {"scsi", 0, "HOST[,GUEST[,ro|encrypted]]",
                   "a disk from the start, mounted on GUEST; may be repeated"},
     [OPT_VPMEM] = {"vpmem", 0, "HOST[,GUEST]",
                    "an image in virtual PMem from the start, mounted; may be repeated"},

@@ -19,6 +19,11 @@ static bool read_vpmem(struct boot_device *d, const char *who, const char *word)
     if (!disk_words_read(&d->words, who, word)) {
         return false;
     }
+    if (d->words.params.encrypted) {
+        out_usage("%s: \"%s\": what is read-only cannot be encrypted", who, word);
+        disk_words_free(&d->words);
+        return false;
+    }
     d->params.vpmem = (struct uvm_vpmem_params)UVM_VPMEM_PARAMS_INIT;
     d->params.vpmem.host_path = d->words.params.host_path;
     d->params.vpmem.guest_path = d->words.params.guest_path;

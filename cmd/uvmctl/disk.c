@@ -29,8 +29,8 @@ bool disk_words_read(struct disk_words *ret, const char *who, const char *word) 
     if (flag != NULL) {
         *flag++ = 0;
     }
-    if (flag != NULL && strcmp(flag, "ro") != 0) {
-        out_usage("%s: \"%s\": \"%s\" is not \"ro\"", who, word, flag);
+    if (flag != NULL && strcmp(flag, "ro") != 0 && strcmp(flag, "encrypted") != 0) {
+        out_usage("%s: \"%s\": \"%s\" is neither \"ro\" nor \"encrypted\"", who, word, flag);
         free(d.text);
         return false;
     }
@@ -42,7 +42,8 @@ bool disk_words_read(struct disk_words *ret, const char *who, const char *word) 
     d.params.host_path = d.host;
     d.params.guest_path = guest == NULL || *guest == 0 ? NULL : guest;
     d.params.mount = d.params.guest_path != NULL;
-    d.params.read_only = flag != NULL;
+    d.params.read_only = flag != NULL && strcmp(flag, "ro") == 0;
+    d.params.encrypted = flag != NULL && !d.params.read_only;
     *ret = d;
     return true;
 }

@@ -35,6 +35,22 @@ static void tools_id(struct world *w, char ret[32]) {
     }
 }
 
+/* What is encrypted is always formatted, also where nobody says as what. */
+static void comes_for_the_encrypted(void **unused) {
+    (void)unused;
+    struct world w;
+    char id[32];
+    struct guest_mount m;
+    open_world(&w, "tools come for an encrypted disk");
+    struct uvm_scsi_params p = disk_mount("/secret", "/run/secret");
+    p.encrypted = true;
+    disk_attach_well(&w, &p, id);
+    EXPECT(&w, guest_mount_at(disk_guest(&w), TOOLS_AT, &m) && m.read_only);
+    EXPECT(&w, guest_mount_at(disk_guest(&w), "/run/secret", &m) && m.encrypted);
+    disk_expect_agreement(&w);
+    disk_close(&w);
+}
+
 static void comes_once_and_stays(void **unused) {
     (void)unused;
     static const char *const paths[] = {"/a", "/b", "/c", "/d"};
@@ -211,9 +227,10 @@ static void somebody_has_it(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(comes_once_and_stays),     cmocka_unit_test(does_not_come),
-        cmocka_unit_test(who_asked_first_gives_up), cmocka_unit_test(the_vm_ends_meanwhile),
-        cmocka_unit_test(somebody_has_it),          cmocka_unit_test(without_memory),
+        cmocka_unit_test(comes_once_and_stays),  cmocka_unit_test(comes_for_the_encrypted),
+        cmocka_unit_test(does_not_come),         cmocka_unit_test(who_asked_first_gives_up),
+        cmocka_unit_test(the_vm_ends_meanwhile), cmocka_unit_test(somebody_has_it),
+        cmocka_unit_test(without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
