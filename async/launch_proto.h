@@ -25,6 +25,7 @@
     X(CGROUP, "cgroup")     /* --cgroup */                                                         \
     X(NETNS, "netns")       /* --netns */                                                          \
     X(MOUNTNS, "mountns")   /* --mountns */                                                        \
+    X(ROOT, "root")         /* --root */                                                           \
     X(LIMITS, "limits")     /* --nofile, --no-core */                                              \
     X(USER, "user")         /* --uid, --gid, --no-new-privs */                                     \
     X(CHDIR, "chdir")       /* --chdir, already with the new credentials */                        \

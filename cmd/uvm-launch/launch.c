@@ -11,6 +11,8 @@
  *     --ctty FD           make the terminal at FD the session's own
  *     --cgroup DIR        join this cgroup (v2)
  *     --netns FD|PATH     enter this network namespace  --mountns    a private mount namespace
+ *     --root SPEC         a root of its own with what SPEC names (root.h)
+ *     --caps MASK         capabilities that --no-new-privs leaves to root
  *     --nofile N          limit of open files           --no-core    no core files
  *     --uid N --gid N     these ids and no other groups --no-new-privs   ...and no way back up
  *     --chdir DIR         as the new user               --deathsig SIG   when the parent dies
@@ -26,6 +28,7 @@
 #include "cmd/uvm-launch/launch.h"
 
 #include "async/launch_proto.h"
+#include "cmd/uvm-launch/root.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -47,6 +50,8 @@
 struct launch {
     long parent, uid, gid, ctty, nofile, deathsig, keep_fds; /* -1: not asked */
     const char *cgroup, *netns, *chdir, *path;               /* NULL: not asked */
+    long caps;
+    const char *root;
     bool pgroup, setsid, mountns, no_core, no_new_privs, search;
     char **argv;
 };
@@ -70,6 +75,8 @@ static const struct option {
     {"--netns", TEXT, offsetof(struct launch, netns), 0},
     {"--chdir", TEXT, offsetof(struct launch, chdir), 0},
     {"--path", TEXT, offsetof(struct launch, path), 0},
+    {"--root", TEXT, offsetof(struct launch, root), 0},
+    {"--caps", NUMBER, offsetof(struct launch, caps), LONG_MAX},
     {"--pgroup", FLAG, offsetof(struct launch, pgroup), 0},
     {"--setsid", FLAG, offsetof(struct launch, setsid), 0},
     {"--mountns", FLAG, offsetof(struct launch, mountns), 0},
@@ -192,6 +199,10 @@ static int mountns(const struct launch *l) {
     return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
 }
 
+static int root(const struct launch *l) {
+    return l->root == NULL ? 0 : uvm__launch_root(l->root);
+}
+
 static int limits(const struct launch *l) {
     struct rlimit files = {.rlim_cur = (rlim_t)l->nofile, .rlim_max = (rlim_t)l->nofile};
     struct rlimit none = {.rlim_cur = 0, .rlim_max = 0};
@@ -204,9 +215,10 @@ static int limits(const struct launch *l) {
 
 /* The bounding set goes while CAP_SETPCAP is still there; without it no_new_privs is enough, for
  * then no exec gains anything.                                                                  */
-static int lock(void) {
+static int lock(long keep) {
     for (unsigned long cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++) {
-        if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno != EPERM) {
+        if ((keep < 0 || (keep >> cap & 1) == 0) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 &&
+            errno != EPERM) {
             return -1;
         }
     }
@@ -226,7 +238,7 @@ static int user(const struct launch *l) {
     if (l->gid >= 0 && setresgid(gid, gid, gid) < 0) {
         return -1;
     }
-    if (l->no_new_privs && lock() < 0) {
+    if (l->no_new_privs && lock(l->caps) < 0) {
         return -1;
     }
     return l->uid >= 0 ? setresuid(uid, uid, uid) : 0;
@@ -290,10 +302,12 @@ static const struct step {
     enum uvm__launch_step step;
     int (*run)(const struct launch *l);
 } steps[] = {
-    {UVM__LAUNCH_SESSION, session}, {UVM__LAUNCH_CGROUP, cgroup},     {UVM__LAUNCH_NETNS, netns},
-    {UVM__LAUNCH_MOUNTNS, mountns}, {UVM__LAUNCH_LIMITS, limits},     {UVM__LAUNCH_USER, user},
-    {UVM__LAUNCH_CHDIR, directory}, {UVM__LAUNCH_DEATHSIG, deathsig}, {UVM__LAUNCH_PARENT, parent},
-    {UVM__LAUNCH_FDS, descriptors}, {UVM__LAUNCH_EXEC, program},
+    {UVM__LAUNCH_SESSION, session},   {UVM__LAUNCH_CGROUP, cgroup},
+    {UVM__LAUNCH_NETNS, netns},       {UVM__LAUNCH_MOUNTNS, mountns},
+    {UVM__LAUNCH_ROOT, root},         {UVM__LAUNCH_LIMITS, limits},
+    {UVM__LAUNCH_USER, user},         {UVM__LAUNCH_CHDIR, directory},
+    {UVM__LAUNCH_DEATHSIG, deathsig}, {UVM__LAUNCH_PARENT, parent},
+    {UVM__LAUNCH_FDS, descriptors},   {UVM__LAUNCH_EXEC, program},
 };
 
 /* Whoever should read it may be gone: then nobody minds that it is lost. */
@@ -306,7 +320,7 @@ static int report(enum uvm__launch_step step, int err) {
 }
 
 int uvm__launch_main(int argc, char **argv) {
-    struct launch l = {-1, -1, -1, -1, -1, -1, -1, NULL, NULL, NULL, NULL, .argv = NULL};
+    struct launch l = {-1, -1, -1, -1, -1, -1, -1, NULL, NULL, NULL, NULL, .caps = -1};
 
     if (fcntl(UVM__LAUNCH_STATUS_FD, F_SETFD, FD_CLOEXEC) < 0) {
         dprintf(STDERR_FILENO, "uvm-launch: no status pipe at fd %d: not for use by hand\n",

@@ -159,7 +159,7 @@ static void records(void **state) {
 
     (void)state;
     uvm__launch_record_put(record, UVM__LAUNCH_EXEC, 0x01020304);
-    assert_memory_equal(record, "\x0c\x04\x03\x02\x01", sizeof record);
+    assert_memory_equal(record, "\x0d\x04\x03\x02\x01", sizeof record);
     assert_int_equal(uvm__launch_record_get(record, &step, &err), 0);
     assert_int_equal(step, UVM__LAUNCH_EXEC);
     assert_int_equal(err, 0x01020304);
@@ -167,7 +167,7 @@ static void records(void **state) {
     assert_string_equal(uvm__launch_step_name(UVM__LAUNCH_STEP_MAX), "?");
     assert_int_equal(uvm__launch_record_get((const uint8_t *)"\x00\x01\x00\x00\x00", &step, &err),
                      -1);
-    assert_int_equal(uvm__launch_record_get((const uint8_t *)"\x0d\x01\x00\x00\x00", &step, &err),
+    assert_int_equal(uvm__launch_record_get((const uint8_t *)"\x0e\x01\x00\x00\x00", &step, &err),
                      -1);
     assert_int_equal(uvm__launch_record_get((const uint8_t *)"\x01\x00\x00\x00\x00", &step, &err),
                      -1);
@@ -507,8 +507,102 @@ static int teardown(void **state) {
     return remove(dir);
 }
 
+/* Above the places that the children use, too. */
+static int open_high(const char *path) {
+    int fd = open(path, O_PATH | O_CLOEXEC);
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, 20);
+
+    assert_true(high >= 20);
+    close(fd);
+    return high;
+}
+
+#define SYSTEM "system /usr/bin\nsystem /bin\nsystem /usr/lib\nsystem /lib\nsystem /lib64\n"
+
+/* The program sees what was named, may write where it may, and finds no way out: neither by "..", nor by a link,
+ * nor by a descriptor. */
+static void a_root_of_its_own(void **state) {
+    char folder[sizeof dir + 16], file[sizeof dir + 24], link[sizeof dir + 24],
+        out[sizeof dir + 24];
+    struct result r;
+
+    (void)state;
+    if (geteuid() != 0) {
+        skip();
+    }
+    (void)snprintf(folder, sizeof folder, "%s/rooted", dir);
+    (void)snprintf(file, sizeof file, "%s/file", folder);
+    (void)snprintf(link, sizeof link, "%s/link", folder);
+    (void)snprintf(out, sizeof out, "%s/secret", dir);
+    assert_int_equal(mkdir(folder, 0755), 0);
+    write_file(file, "known", 0644);
+    write_file(out, "secret", 0644);
+    assert_int_equal(symlink(out, link), 0);
+    int fd = open_high(folder), one = open_high(file);
+    const struct extra extra[] = {{fd, 7}, {fd, 8}, {one, 9}};
+
+    r = run_with(ARGS("--root",
+                      SYSTEM "bind 7 rw /rw\nbind 8 ro /a/ro\nbind 9 ro /few/a b\nfolder /no\n"
+                             "system /nowhere\ntext /conf x = { \"y\" }",
+                      "--keep-fds", "9",
+                      SH("cd /; echo *; cat rw/file '/few/a b' conf; echo; echo new >rw/new && "
+                         "cat a/ro/new; ls /few /no; "
+                         "{ echo x >a/ro/x || echo x >few/x || echo x >'few/a b' || echo x >x || "
+                         "cat rw/link || cat rw/../../.."
+                         "/tmp/*; } 2>&- || echo none; "
+                         "for n in 7 8 9; do { true <&$n; } 2>&- && echo open; done; true")),
+                 extra, 3);
+    assert_ran(
+        &r, "a bin conf few lib lib64 no rw usr\nknownknownx = { \"y\" }\nnew\n/few:\na b\n\n/no:\n"
+            "none");
+    close(fd);
+    close(one);
+    (void)unlink(link);
+    (void)unlink(file);
+    (void)snprintf(file, sizeof file, "%s/new", folder);
+    assert_int_equal(unlink(file), 0); /* it was written here */
+    (void)unlink(out);
+    assert_int_equal(rmdir(folder), 0);
+}
+
+static void a_root_that_cannot_be(void **state) {
+    static const char *const bad[] = {"bind x ro /a", "bind 10 wo /a", "bind 10 ro a",
+                                      "bind 10 ro /", "what /a",       "system usr",
+                                      "folder",       "text /"};
+
+    (void)state;
+    if (geteuid() != 0) {
+        skip();
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        int fd = open_high("/");
+        const struct extra extra = {fd, 10};
+        struct result r = run_with(ARGS("--root", bad[i], "--", "/bin/true"), &extra, 1);
+        assert_failed(&r, UVM__LAUNCH_ROOT, EINVAL);
+        close(fd);
+    }
+    struct result r = run(ARGS("--root", "bind 77 ro /a", "--", "/bin/true"));
+    assert_failed(&r, UVM__LAUNCH_ROOT, EBADF);
+    r = run(ARGS("--root", "folder /a", "--", "/bin/true"));
+    assert_failed(&r, UVM__LAUNCH_EXEC, ENOENT);
+}
+
+/* Root without more than it is left. */
+static void few_capabilities(void **state) {
+    (void)state;
+    if (geteuid() != 0) {
+        skip();
+    }
+    struct result r = run(ARGS("--no-new-privs", "--caps", "9",
+                               SH("grep -E '^Cap(Prm|Bnd)' /proc/self/status | tr -d '\\t'")));
+    assert_ran(&r, "CapPrm:0000000000000009\nCapBnd:0000000000000009");
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_root_of_its_own),
+        cmocka_unit_test(a_root_that_cannot_be),
+        cmocka_unit_test(few_capabilities),
         cmocka_unit_test(records),
         cmocka_unit_test(runs_program),
         cmocka_unit_test(refuses_bad_arguments),
