@@ -277,6 +277,29 @@ static int check_scsi(const struct uvm__doc_devices *d, struct uvm__fail *f) {
     return 0;
 }
 
+int uvm__doc_check_vpci(const struct uvm__doc_vpci *v, const struct uvm__doc_path *path,
+                        struct uvm__fail *f) {
+    const struct uvm__doc_path here = {.parent = path, .key = "Functions"};
+
+    return v->functions_count == 1
+               ? 0
+               : uvm__doc_fail(f, &here, UVM_E_INVAL,
+                               "%zu functions; a device has exactly one here", v->functions_count);
+}
+
+static int check_vpcis(const struct uvm__doc_devices *d, struct uvm__fail *f) {
+    const struct uvm__doc_path path = {.parent = &devices_path, .key = "VirtualPci"};
+
+    for (size_t i = 0; i < d->vpci_count; i++) {
+        const struct uvm__doc_path device = {.parent = &path, .key = d->vpci[i].guid};
+        int rc = uvm__doc_check_vpci(&d->vpci[i], &device, f);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
 int uvm__doc_check(const struct uvm__doc *doc, struct uvm__fail *f) {
     const struct uvm__doc_vm *vm = &doc->vm;
     int r = check_memory(&vm->topology.memory, f);
@@ -295,6 +318,9 @@ int uvm__doc_check(const struct uvm__doc *doc, struct uvm__fail *f) {
     }
     if (r == 0) {
         r = check_plan9(&vm->devices.plan9, f);
+    }
+    if (r == 0) {
+        r = check_vpcis(&vm->devices, f);
     }
     if (r == 0 && vm->resource_partition_id != NULL && vm->topology.processor.cpu_group.present) {
         struct uvm__doc_path path = {.parent = &vm_path, .key = "ResourcePartitionId"};

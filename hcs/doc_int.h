@@ -48,6 +48,7 @@ extern const struct uvm__doc_type uvm__doc_vsmb_share,
 
 extern const struct uvm__doc_type uvm__doc_plan9_share,
     uvm__doc_plan9_name; /* struct uvm__doc_plan9_share; the second only names it */
+extern const struct uvm__doc_type uvm__doc_vpci; /* struct uvm__doc_vpci */
 
 /* The place in the document, as a chain of frames on the stack. */
 struct uvm__doc_path {
@@ -94,3 +95,6 @@ int uvm__doc_check_plan9_name(const struct uvm__doc_plan9_share *s,
 /* Letters, digits, "_", "-" and ".", which it does not begin with: fit for a path of ours. */
 int uvm__doc_check_share_name(const char *name, const struct uvm__doc_path *path,
                               struct uvm__fail *f);
+/* One device of VirtualPci: it has one function. */
+int uvm__doc_check_vpci(const struct uvm__doc_vpci *v, const struct uvm__doc_path *path,
+                        struct uvm__fail *f);

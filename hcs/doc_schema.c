@@ -354,7 +354,7 @@ static const struct uvm__doc_field vpci_fields[] = {
     FLAG(struct uvm__doc_vpci, propagate_numa_affinity, "PropagateNumaAffinity"),
     END,
 };
-static const struct uvm__doc_type vpci_type = {
+const struct uvm__doc_type uvm__doc_vpci = {
     .fields = vpci_fields, .bytes = sizeof(struct uvm__doc_vpci), .key = UVM__DOC_KEY_GUID};
 
 static const struct uvm__doc_field devices_fields[] = {
@@ -375,7 +375,7 @@ static const struct uvm__doc_field devices_fields[] = {
     REFUSED("SharedMemory", NOT_YET),
     REFUSED("MappedPipes", WINDOWS_ONLY),
     REFUSED("Licensing", WINDOWS_ONLY),
-    ITEMS(struct uvm__doc_devices, vpci, "VirtualPci", UVM__DOC_MAP, &vpci_type, NUMBER_ANY),
+    ITEMS(struct uvm__doc_devices, vpci, "VirtualPci", UVM__DOC_MAP, &uvm__doc_vpci, NUMBER_ANY),
     END,
 };
 static const struct uvm__doc_type devices_type = {.fields = devices_fields};

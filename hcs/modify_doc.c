@@ -55,6 +55,11 @@ static int plan9_check(const struct uvm__modify *m, const struct uvm__doc_path *
                                          : uvm__doc_check_plan9_share(s, path, f);
 }
 
+static int vpci_check(const struct uvm__modify *m, const struct uvm__doc_path *path,
+                      struct uvm__fail *f) {
+    return uvm__doc_check_vpci(&m->settings.vpci, path, f);
+}
+
 static const struct kind {
     const char *pattern;
     uint64_t number_max;
@@ -82,6 +87,8 @@ static const struct kind {
     [UVM__MODIFY_PLAN9] = {"VirtualMachine/Devices/Plan9/Shares", 0, "", &uvm__doc_plan9_share,
                            offsetof(struct uvm__modify, settings.plan9), plan9_check,
                            offsetof(struct uvm__modify, settings.plan9.name), &uvm__doc_plan9_name},
+    [UVM__MODIFY_VPCI] = {"VirtualMachine/Devices/VirtualPci/%g", 0, "", &uvm__doc_vpci,
+                          offsetof(struct uvm__modify, settings.vpci), vpci_check},
 };
 
 static const char *const verbs[UVM__MODIFY_VERB_MAX] = {

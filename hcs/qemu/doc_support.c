@@ -7,9 +7,11 @@
  */
 #include "hcs/qemu/argv.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "hcs/qemu/scsi.h"
+#include "hcs/qemu/vpci.h"
 
 static bool hot_hint(const struct uvm__doc *d) {
     return d->vm.topology.memory.enable_hot_hint;
@@ -105,9 +107,6 @@ static bool disabled_service(const struct uvm__doc *d) {
     }
     return false;
 }
-static bool vpci(const struct uvm__doc *d) {
-    return d->vm.devices.vpci_count != 0;
-}
 static bool vsmb(const struct uvm__doc *d) {
     return d->vm.devices.vsmb.shares_count != 0;
 }
@@ -165,7 +164,6 @@ static const struct {
      "a service that is Disabled is not supported on QEMU yet"},
     {vsmb, DEVICES "VirtualSmb.Shares", "not supported on QEMU yet"},
     {plan9_shares, DEVICES "Plan9.Shares", "not supported at boot on QEMU yet"},
-    {vpci, DEVICES "VirtualPci", "not supported at boot on QEMU yet"},
     {iops, "VirtualMachine.StorageQoS.IopsMaximum", "not supported on QEMU yet"},
     {bandwidth, "VirtualMachine.StorageQoS.BandwidthMaximum", "not supported on QEMU yet"},
     {resource_partition, "VirtualMachine.ResourcePartitionId", "resource partitions are Hyper-V's"},
@@ -190,11 +188,25 @@ static int check_scsi(const struct uvm__doc_devices *d, struct uvm__fail *f) {
     return 0;
 }
 
+static int check_vpci(const struct uvm__doc_devices *d, struct uvm__fail *f) {
+    for (size_t i = 0; i < d->vpci_count; i++) {
+        char why[sizeof f->msg];
+        int rc = uvm__qemu_vpci_check(&d->vpci[i], f);
+        if (rc < 0) {
+            (void)snprintf(why, sizeof why, "%s", f->msg);
+            return uvm__fail(f, (enum uvm_error_code)(-rc), 0,
+                             DEVICES "VirtualPci.%.36s.Functions.%.160s", d->vpci[i].guid, why);
+        }
+    }
+    return 0;
+}
+
 int uvm__qemu_doc_check(const struct uvm__doc *doc, struct uvm__fail *f) {
     for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
         if (refusals[i].found(doc)) {
             return uvm__fail(f, UVM_E_UNSUPPORTED, 0, "%s: %s", refusals[i].path, refusals[i].why);
         }
     }
-    return check_scsi(&doc->vm.devices, f);
+    int rc = check_scsi(&doc->vm.devices, f);
+    return rc < 0 ? rc : check_vpci(&doc->vm.devices, f);
 }

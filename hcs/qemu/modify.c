@@ -11,6 +11,7 @@
 
 #include "async/check.h"
 #include "hcs/qemu/scsi.h"
+#include "hcs/qemu/vpci.h"
 #include "hcs/qemu/vpmem.h"
 
 static const struct uvm__qemu_kind vsmb = {
@@ -29,6 +30,7 @@ static const struct uvm__qemu_kind *const kinds[UVM__MODIFY_KIND_MAX] = {
     [UVM__MODIFY_VPMEM_MAPPING] = &uvm__qemu_vpmem_mapping,
     [UVM__MODIFY_VSMB] = &vsmb,
     [UVM__MODIFY_PLAN9] = &no_plan9,
+    [UVM__MODIFY_VPCI] = &uvm__qemu_vpci,
 };
 
 struct modify_params {
@@ -194,8 +196,20 @@ static bool next_vpmem(struct uvm__boot_devices *b) {
     return true;
 }
 
+static bool next_vpci(struct uvm__boot_devices *b) {
+    const struct uvm__doc_devices *d = &b->system->doc.vm.devices;
+
+    if (b->vpci == d->vpci_count) {
+        return false;
+    }
+    b->request = (struct uvm__modify){.kind = UVM__MODIFY_VPCI};
+    snprintf(b->request.guid, sizeof b->request.guid, "%s", d->vpci[b->vpci].guid);
+    b->request.settings.vpci = d->vpci[b->vpci++];
+    return true;
+}
+
 static void boot_next(struct uvm__boot_devices *b) {
-    if (!next_disk(b) && !next_vpmem(b)) {
+    if (!next_disk(b) && !next_vpmem(b) && !next_vpci(b)) {
         uvm__step_done(b->op, NULL);
         return;
     }

@@ -488,6 +488,9 @@ int uvm__sim_modify(struct uvm__hcs_system *s, const struct uvm__hcs_modify_para
     if (rc == 0 && request.kind == UVM__MODIFY_VSMB) {
         rc = uvm__fail(&f, UVM_E_UNSUPPORTED, 0, "ResourcePath: this host has no shares");
     }
+    if (rc == 0 && request.kind == UVM__MODIFY_VPCI) {
+        rc = uvm__fail(&f, UVM_E_UNSUPPORTED, 0, "ResourcePath: this host has no PCI functions");
+    }
     if (rc == 0 && request.verb == UVM__MODIFY_UPDATE) {
         rc = uvm__fail(&f, UVM_E_UNSUPPORTED, 0, "RequestType: an attachment cannot be changed");
     }

@@ -244,6 +244,9 @@ CHANGE(debug_port, (d->vm.devices.com_ports = com1_debug, d->vm.devices.com_port
 CHANGE(attachment, (d->vm.devices.scsi = with_disk, d->vm.devices.scsi_count = 1))
 static const struct uvm__doc_vpmem_device far[] = {
     {.number = 1, .host_path = "/d", .read_only = true}};
+static const struct uvm__doc_vpci_function unknown = {.device_instance_path = "emulated:gpu"};
+static const struct uvm__doc_vpci assigned[] = {
+    {.guid = "df6d0690-79e5-55b6-a5ec-c1e2f77f580a", .functions = &unknown, .functions_count = 1}};
 static const struct uvm__doc_vpmem_device writable[] = {{.host_path = "/d"}};
 CHANGE(vpmem_device, (d->vm.devices.vpmem.devices = far, d->vm.devices.vpmem.devices_count = 1,
                       d->vm.devices.vpmem.maximum_count = 2,
@@ -256,7 +259,7 @@ CHANGE(vpmem_space, (d->vm.devices.vpmem.maximum_count = 128,
                      d->vm.devices.vpmem.maximum_size_bytes = 4294967296u + 4096))
 CHANGE(disabled_service, (d->vm.devices.hvsocket.config.services = disabled,
                           d->vm.devices.hvsocket.config.services_count = 1))
-CHANGE(vpci, d->vm.devices.vpci_count = 1)
+CHANGE(vpci, (d->vm.devices.vpci = assigned, d->vm.devices.vpci_count = 1))
 CHANGE(iops, d->vm.storage_qos.iops_maximum = 1)
 CHANGE(bandwidth, d->vm.storage_qos.bandwidth_maximum = 1)
 CHANGE(partition, d->vm.resource_partition_id = "x")
@@ -289,7 +292,8 @@ static const struct refusal refusals[] = {
     {vpmem_backing, DEVICES "VirtualPMem.Backing: "},
     {vpmem_space, DEVICES "VirtualPMem.MaximumSizeBytes: "},
     {disabled_service, DEVICES "HvSocket.HvSocketConfig.ServiceTable: "},
-    {vpci, DEVICES "VirtualPci: "},
+    {vpci, DEVICES
+     "VirtualPci.df6d0690-79e5-55b6-a5ec-c1e2f77f580a.Functions.DeviceInstancePath: no model "},
     {iops, "VirtualMachine.StorageQoS.IopsMaximum: "},
     {bandwidth, "VirtualMachine.StorageQoS.BandwidthMaximum: "},
     {partition, "VirtualMachine.ResourcePartitionId: "},
