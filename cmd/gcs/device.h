@@ -42,3 +42,5 @@ int gcs_scsi_unplug(const cJSON *settings, struct gcs_words *w);
 /* device_vpmem.c: */
 int gcs_vpmem_mount(const cJSON *settings, struct gcs_words *w);
 int gcs_vpmem_unmount(const cJSON *settings, struct gcs_words *w);
+/* device_vpci.c: */
+int gcs_vpci_wait(const cJSON *settings, struct gcs_words *w);

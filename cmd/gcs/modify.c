@@ -28,7 +28,7 @@ static const struct resource {
     {"CombinedLayers", "CombinedLayers", ADD | REMOVE, false, false},
     {"MappedDirectory", "MappedDirectory", ADD | REMOVE, false, false},
     {"Network", "Network", ADD | REMOVE, false, false},
-    {"VPCIDevice", "VPCIDevice", ADD, false, false},
+    {"VPCIDevice", "VPCIDevice", ADD, false, true},
     {"ContainerConstraints", "ContainerConstraints", ANY, true, false},
     {"SecurityPolicy", "SecurityPolicy", ANY, false, false},
     {"SecurityPolicyFragment", "SecurityPolicyFragment", ANY, false, false},

@@ -47,6 +47,7 @@ struct offers {
     pid_t loader_pid;
     double start_ms, loader_ms;
     bool may_load, loaded;
+    struct gcs_releases releases;
     struct gcs_offers_table table;
 };
 
@@ -118,7 +119,7 @@ static int look(struct offers *o) {
     for (size_t i = 0; i < UVM__VMBUS_DEVICES_MAX; i++) {
         struct gcs_offered *d = &o->table.rows[i];
 
-        if (!d->used || d->answered ||
+        if (!d->used || d->answered || d->releasing ||
             (d->device.kind == UVM__VMBUS_STORVSC && (!o->loaded || o->loader >= 0))) {
             continue;
         }
@@ -182,6 +183,17 @@ void uvm__offers_poke(void) {
     close_fd(&fd);
 }
 
+/* Assigned devices whose drivers have let go. */
+static int released(struct offers *o) {
+    struct uvm__guid instance;
+    int rc = 0;
+
+    while (rc == 0 && gcs_release_next(&o->releases, &instance)) {
+        rc = gcs_offers_released(&o->table, o->channel, &instance);
+    }
+    return rc;
+}
+
 /* ---- the process ----------------------------------------------------------------------------------- */
 
 /* Milliseconds until something is due; -1: nothing is. */
@@ -217,7 +229,8 @@ static void serve(struct offers *o) {
         struct pollfd p[] = {{.fd = o->channel, .events = POLLIN},
                              {.fd = o->events, .events = POLLIN},
                              {.fd = o->poke, .events = POLLIN},
-                             {.fd = o->loader, .events = POLLIN}};
+                             {.fd = o->loader, .events = POLLIN},
+                             {.fd = o->releases.fd, .events = POLLIN}};
         int n = poll(p, sizeof p / sizeof p[0], due_ms(o));
 
         if (n == 0 || p[2].revents != 0) {
@@ -228,6 +241,9 @@ static void serve(struct offers *o) {
         }
         if (p[1].revents != 0) {
             read_events(o);
+        }
+        if (p[4].revents != 0 && released(o) < 0) {
+            return;
         }
         if (p[0].revents != 0 && (rc = gcs_offers_read(&o->table, o->channel, &f)) < 0) {
             if (rc != -UVM_E_CLOSED) {
@@ -245,11 +261,16 @@ static void serve(struct offers *o) {
 }
 
 _Noreturn static void run(int channel) {
-    static struct offers o = {.events = -1, .poke = -1, .loader = -1, .table.sys = SYS};
+    static struct offers o = {.events = -1,
+                              .poke = -1,
+                              .loader = -1,
+                              .releases = GCS_RELEASES_INIT(SYS),
+                              .table.sys = SYS};
 
     (void)prctl(PR_SET_NAME, "gcs-offers");
     (void)setsid();
     o.channel = channel;
+    o.table.releases = &o.releases;
     o.events = open_events();
     o.poke = open_poke();
     o.start_ms = uvm__boot_ms();

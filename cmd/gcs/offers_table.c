@@ -33,6 +33,16 @@ static void forget(const struct gcs_offers_table *t, struct gcs_offered *d) {
     d->used = false;
 }
 
+int gcs_offers_released(struct gcs_offers_table *t, int channel, const struct uvm__guid *instance) {
+    struct gcs_offered *d = find(t, instance);
+
+    if (d == NULL || !d->releasing) {
+        return 0; /* the channel was lost meanwhile, and nobody waits for the word */
+    }
+    forget(t, d);
+    return gcs_offers_answer(channel, UVM__VMBUS_LINE_CLOSED, instance);
+}
+
 /* ---- lines ----------------------------------------------------------------------------------------- */
 
 static int take_offer(struct gcs_offers_table *t, const struct uvm__vmbus_device *device,
@@ -53,7 +63,7 @@ static int take_offer(struct gcs_offers_table *t, const struct uvm__vmbus_device
         *d = (struct gcs_offered){.device = *device, .used = true};
     }
     d->confirmed = true;
-    d->answered = false;
+    d->answered = d->releasing = false;
     return 0;
 }
 
@@ -66,10 +76,24 @@ static void take_sync(struct gcs_offers_table *t) {
     }
 }
 
+static int take_rescind(struct gcs_offers_table *t, int channel, const struct uvm__guid *instance) {
+    struct gcs_offered *d = find(t, instance);
+
+    if (d != NULL && d->shown && d->device.kind == UVM__VMBUS_VPCI && t->releases != NULL) {
+        d->releasing = d->releasing || gcs_release_begin(t->releases, instance);
+        if (d->releasing) {
+            return 0;
+        }
+    }
+    if (d != NULL) {
+        forget(t, d);
+    }
+    return gcs_offers_answer(channel, UVM__VMBUS_LINE_CLOSED, instance);
+}
+
 static int take_line(struct gcs_offers_table *t, int channel, const char *text, size_t bytes,
                      struct uvm__fail *f) {
     struct uvm__vmbus_line line;
-    struct gcs_offered *d;
     int rc = uvm__vmbus_line_read(text, bytes, &line, f);
 
     if (rc < 0) {
@@ -91,11 +115,7 @@ static int take_line(struct gcs_offers_table *t, int channel, const char *text, 
         take_sync(t);
         return 0;
     case UVM__VMBUS_LINE_RESCIND:
-        d = find(t, &line.device.instance);
-        if (d != NULL) {
-            forget(t, d);
-        }
-        return gcs_offers_answer(channel, UVM__VMBUS_LINE_CLOSED, &line.device.instance);
+        return take_rescind(t, channel, &line.device.instance);
     default:
         return uvm__fail(f, UVM_E_PROTOCOL, 0, "a line that is the guest's to say");
     }

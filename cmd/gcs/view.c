@@ -245,6 +245,27 @@ void uvm__view_hide(const char *sys, const struct uvm__guid *instance) {
     }
 }
 
+void uvm__view_release(const char *sys, const struct uvm__guid *instance) {
+    char shown[PATH_MAX], at[PATH_MAX], bus[NAME_MAX + 1], name[NAME_MAX + 1], guid[UVM_GUID_TEXT];
+    size_t bytes;
+    int fd;
+
+    uvm__guid_text(instance, guid);
+    if (!path(shown, "%s/bus/vmbus/devices/%s", sys, guid) || !entry(shown, "pci", "", bus) ||
+        !path(at, "%s/%s", shown, bus) || !entry(at, "", "", name) ||
+        !path(at, "%s/%s/%s/driver/unbind", shown, bus, name)) {
+        return;
+    }
+    fd = open(at, O_WRONLY | O_CLOEXEC);
+    bytes = strlen(name);
+    if (fd < 0 ? errno != ENOENT : write(fd, name, bytes) != (ssize_t)bytes) {
+        uvm__say(WHO, "%s: its driver does not let go of %s: %s", guid, name, strerror(errno));
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
 void uvm__view_scan(const char *sys, const struct uvm__guid *instance) {
     char shown[PATH_MAX], at[PATH_MAX], host[NAME_MAX + 1], guid[UVM_GUID_TEXT];
     int fd = -1;

@@ -21,6 +21,9 @@ bool uvm__view_show(const char *sys, const struct uvm__vmbus_device *d);
 /* Idempotent. */
 void uvm__view_hide(const char *sys, const struct uvm__guid *instance);
 
+/* Unbinds the driver of a PCI function that is shown, if it has one; blocks until the driver has let go. */
+void uvm__view_release(const char *sys, const struct uvm__guid *instance);
+
 /* Asks a SCSI controller that is shown for the disks that it had before its driver came: all of them are on
  * target 0 of channel 0.                                                                          */
 void uvm__view_scan(const char *sys, const struct uvm__guid *instance);

@@ -142,6 +142,8 @@ static void live(struct kit *k) {
     kit_type(k, "cat /sys/bus/vmbus/devices/1111*/pci*/*/device; echo offered");
     kit_expect(k, "0x0011");
     kit_expect(k, "offered");
+    kit_type(k, "readlink /sys/bus/pci/devices/0000:00:1e.0/driver");
+    kit_expect(k, "pvpanic-pci");
 
     r = (struct result){false, 0};
     assert_int_equal(uvm__vmbus_rescind(bus(k), &device.instance, NULL, on_done, &r, NULL), 0);
@@ -152,6 +154,11 @@ static void live(struct kit *k) {
         "echo $(ls /sys/bus/vmbus/devices | wc -l) left; echo $(ls -A /sys/bus/vmbus | wc -l) there");
     kit_expect(k, "4 left");
     kit_expect(k, "1 there");
+    /* Its driver let go before the host heard that it is closed. */
+    kit_type(
+        k,
+        "cd /sys/bus/pci/devices/0000:00:1e.0; ls -d driver || echo $(cat device) unbound; cd /");
+    kit_expect(k, "0x0011 unbound");
 }
 
 /* Nothing is plugged there: the guest never opens it, and a cancel takes the offer back from it. */
