@@ -13,6 +13,7 @@
 #include "async/saga.h"
 #include "bridge/client.h"
 #include "devices/scsi.h"
+#include "devices/vpci.h"
 #include "devices/vpmem.h"
 #include "hcs/compute_service.h"
 
@@ -67,6 +68,7 @@ cJSON *uvm__devices_json(const struct uvm__devices *d);
 
 struct uvm__device_kind;
 extern const struct uvm__device_kind uvm__scsi_kind, uvm__vpmem_kind;
+extern const struct uvm__device_kind uvm__vpci_kind;
 /* A copy of the kind's params, for uvm__free(). -UVM_E_NOMEM. */
 int uvm__device_copy_params(const struct uvm__device_kind *kind, uvm_engine *e, const void *params,
                             void **ret);

@@ -47,6 +47,7 @@ static void on_timer(struct uvm__deadline *t) {
 
 void uvm__single_init(struct uvm__single *s, void (*over)(struct uvm__single *s)) {
     s->over = over;
+    s->guest_fails = "the guest did not mount it";
     uvm__deadline_init(&s->timer, on_timer);
 }
 
@@ -188,7 +189,7 @@ static void on_mounted(uvm_op *op, const uvm_error *err, void *arg) {
     if (err == NULL) {
         uvm__device_set_phase(&s->base, UVM__DEVICE_READY);
     } else {
-        fail(s, err, "the guest did not mount it");
+        fail(s, err, s->guest_fails);
     }
     uvm__device_touch(&s->base);
 }
@@ -262,7 +263,7 @@ static void leave(struct uvm__single *s) {
     if (s->blocked || dev->stuck != NULL || s->timer.linked) {
         return; /* what ends that comes back here */
     }
-    if (s->state == UVM__SINGLE_MOUNTED) {
+    if (s->state == UVM__SINGLE_MOUNTED && s->unmount != NULL) {
         unmount(s);
         return;
     }
@@ -272,7 +273,7 @@ static void leave(struct uvm__single *s) {
     }
     if (s->state == UVM__SINGLE_NEW) {
         gone(s);
-    } else if (s->state == UVM__SINGLE_ADDED) {
+    } else if (s->state == UVM__SINGLE_ADDED || s->state == UVM__SINGLE_MOUNTED) {
         remove_host(s);
     }
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * single_int.h — a device that is one thing on the host and one in the guest: what such kinds share.
  *
- * A kind embeds struct uvm__single as its first member, fills in the four requests before anything happens,
+ * A kind embeds struct uvm__single as its first member, fills in its requests before anything happens,
  * and takes single.c's functions into its row; what is left to it is who gets which place.
  */
 #pragma once
@@ -35,11 +35,13 @@ enum uvm__single_state {
 struct uvm__single {
     struct uvm__device base;
     enum uvm__single_state state;
-    bool released;                        /* RELEASED came */
-    bool blocked;                         /* the connection is lost: the VM's end settles it */
-    uvm_op *call;                         /* under way: host or guest; holds the device */
-    struct uvm__deadline timer;           /* bounds a removal; or waits for memory */
-    char *add, *remove, *mount, *unmount; /* requests; the engine's */
+    bool released;              /* RELEASED came */
+    bool blocked;               /* the connection is lost: the VM's end settles it */
+    uvm_op *call;               /* under way: host or guest; holds the device */
+    struct uvm__deadline timer; /* bounds a removal; or waits for memory */
+    char *add, *remove, *mount; /* requests; the engine's */
+    char *unmount;              /* likewise; NULL: the guest is not asked to let go */
+    const char *guest_fails;    /* what is said when the guest refuses; static */
     char resource[UVM__MODIFY_PATH_BYTES];
     void (*over)(
         struct uvm__single *s); /* its place is free: the host has let go, or the VM is over */

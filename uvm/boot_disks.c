@@ -48,6 +48,14 @@ static int pin_all(uvm_vm *vm, struct uvm__fail *f) {
         rc = uvm__vpmem_pin(&vm->devices, (uint32_t)v->devices[i].number, v->devices[i].host_path,
                             f);
     }
+    for (size_t i = 0; rc == 0 && i < doc.vm.devices.vpci_count; i++) {
+        const struct uvm__doc_vpci *x = &doc.vm.devices.vpci[i];
+        const struct uvm__vpci_params p = {.device = x->functions[0].device_instance_path,
+                                           .virtual_function =
+                                               (uint32_t)x->functions[0].virtual_function,
+                                           .guid = x->guid};
+        rc = uvm__vpci_pin(&vm->devices, &p, f);
+    }
     uvm__doc_deinit(&doc);
     return rc;
 }

@@ -44,12 +44,17 @@ static bool add_vpmem_location(cJSON *at, const struct uvm__attach_result *r) {
            uvm__json_add_u64(at, "bytes", r->bytes) != NULL;
 }
 
+static bool add_instance_location(cJSON *at, const struct uvm__attach_result *r) {
+    return uvm__control_add_text(at, "instance", r->instance) != NULL;
+}
+
 static const struct {
     const char *kind;
     bool (*add)(cJSON *at, const struct uvm__attach_result *r);
 } locations[] = {
     {"scsi", add_scsi_location},
     {"vpmem", add_vpmem_location},
+    {"vpci", add_instance_location},
 };
 
 static bool add_location(cJSON *o, const struct uvm__attach_result *r) {
@@ -141,6 +146,20 @@ static int start_vpmem(struct control_call *call, const cJSON *s, struct uvm__fa
     return rc;
 }
 
+static int start_vpci(struct control_call *call, const cJSON *s, struct uvm__fail *f) {
+    struct uvm_vpci_params p = UVM_VPCI_PARAMS_INIT;
+    uint64_t function = 0;
+    int rc = uvm__control_get_text(s, "device", &p.device, f);
+    rc = rc < 0 ? rc : uvm__control_get_u64(s, "virtual_function", 0, UINT16_MAX, &function, f);
+    rc = rc < 0 ? rc : uvm__control_get_text(s, "guid", &p.guid, f);
+    if (rc == 0) {
+        p.virtual_function = (uint32_t)function;
+        rc = uvm_vpci_attach(vm_of(call), &p, call->conn->scope, on_attached, call, &call->op);
+        rc = rc < 0 ? uvm__control_refused(vm_of(call), rc, f) : 0;
+    }
+    return rc;
+}
+
 static const struct attach_kind kinds[] = {
     {"scsi",
      (const char *const[]){"host_path", "read_only", "physical", "mount", "guest_path", "partition",
@@ -149,6 +168,7 @@ static const struct attach_kind kinds[] = {
      start_scsi},
     {"vpmem", (const char *const[]){"host_path", "guest_path", "whole_device", "or_scsi", NULL},
      start_vpmem},
+    {"vpci", (const char *const[]){"device", "virtual_function", "guid", NULL}, start_vpci},
 };
 
 int uvm__control_attach(struct control_call *call, const cJSON *params, struct uvm__fail *f) {

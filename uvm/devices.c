@@ -158,6 +158,17 @@ int uvm_vpmem_attach(uvm_vm *vm, const struct uvm_vpmem_params *params, uvm_scop
     return start(vm, &attach_saga, &p, scope, done, arg, ret_op);
 }
 
+int uvm_vpci_attach(uvm_vm *vm, const struct uvm_vpci_params *params, uvm_scope *scope,
+                    uvm_done_fn done, void *arg, uvm_op **ret_op) {
+    if (params == NULL) {
+        return -UVM_E_INVAL;
+    }
+    struct uvm__vpci_params function;
+    struct init_params p = {.engine = vm->engine, .kind = &uvm__vpci_kind, .params = &function};
+    p.refused = uvm__vpci_read(params, &function, &p.why);
+    return start(vm, &attach_saga, &p, scope, done, arg, ret_op);
+}
+
 struct uvm_attach_result uvm_attach_result(uvm_op *op) {
     UVM_ASSERT(uvm__op_saga(op) == &attach_saga);
     struct device_op *x = uvm__op_state(op);

@@ -16,6 +16,7 @@
 extern "C" {
 #endif
 
+#define UVM_VPCI_BOOT_MAX 64u               /* assigned PCI functions of a boot */
 #define UVM_SCSI_CONTROLLERS_MAX 4u         /* SCSI controllers of a VM */
 #define UVM_SCSI_LUNS_MAX 64u               /* disks on one of them */
 #define UVM_SCSI_CONTROLLERS_DEFAULT 1u     /* SCSI controllers, where nothing is said */
@@ -81,6 +82,28 @@ struct uvm_vpmem_params {
  * VM ends. */
 int uvm_vpmem_attach(uvm_vm *vm, const struct uvm_vpmem_params *params, uvm_scope *scope,
                      uvm_done_fn on_done, void *arg, uvm_op **ret_op);
+
+/* An assigned PCI function. Zero or NULL: no, or the default. */
+struct uvm_vpci_params {
+    size_t size; /* sizeof this struct */
+    /* Which; needed. On a Linux host a PCI address ("0000:3b:00.0") that is bound to vfio-pci, or "emulated:MODEL",
+     * which the VMM makes up: edu, pci-testdev, virtio-rng-pci, e1000e, nvme. On Windows a PnP path. */
+    const char *device;
+    uint32_t virtual_function; /* of an SR-IOV device; of a model it tells several apart */
+    const char *guid;          /* the VMBus instance in the guest; default: a random one */
+};
+#define UVM_VPCI_PARAMS_INIT                                                                       \
+    { sizeof(struct uvm_vpci_params), NULL, 0, NULL }
+
+/* Assigns a PCI function: done when the guest has it, at guest_path, a folder with pci<DDDD:BB>/<DDDD:BB:SS.F>. Its
+ * driver is the guest's affair. Legal, commit point and sharing as uvm_scsi_attach(); device and virtual_function
+ * are what is shared. uvm_detach() tells the guest first, whose driver lets go of the function; a guest that
+ * does not keeps it (the id is quarantined, and detach can be tried again).
+ * Errors: INVAL, EXISTS (attached under another GUID; the GUID is in use), NOTFOUND (no such function), STATE (a
+ * driver of the host has it; quarantined), HOST (no IOMMU; no rights), LIMIT (no free PCI port), UNSUPPORTED (no
+ * such model; a guest that does not hear of offers), TIMEDOUT (the guest did not find it), PEER, EXITED, UNDO. */
+int uvm_vpci_attach(uvm_vm *vm, const struct uvm_vpci_params *params, uvm_scope *scope,
+                    uvm_done_fn on_done, void *arg, uvm_op **ret_op);
 
 struct uvm_attach_result {
     const char *id;           /* "scsi-3" */

@@ -57,11 +57,24 @@ int uvm__vpmem_read(const struct uvm_vpmem_params *params, struct uvm__scsi_para
     return uvm__vpmem_check(ret, f);
 }
 
+int uvm__vpci_read(const struct uvm_vpci_params *params, struct uvm__vpci_params *ret,
+                   struct uvm__fail *f) {
+    struct uvm_vpci_params p = UVM_VPCI_PARAMS_INIT;
+    int rc = uvm__params_read("uvm_vpci_params", params, sizeof p, &p, f);
+    if (rc < 0) {
+        return rc;
+    }
+    *ret = (struct uvm__vpci_params){
+        .device = p.device, .virtual_function = p.virtual_function, .guid = p.guid};
+    return uvm__vpci_check(ret, f);
+}
+
 /* ---- what a VM begins with ---------------------------------------------------------------- */
 
 /* What the readers fill in. */
 union any_params {
     struct uvm__scsi_params scsi;
+    struct uvm__vpci_params vpci;
 };
 
 static int read_scsi(const void *item, union any_params *ret, struct uvm__fail *f) {
@@ -70,6 +83,10 @@ static int read_scsi(const void *item, union any_params *ret, struct uvm__fail *
 
 static int read_vpmem(const void *item, union any_params *ret, struct uvm__fail *f) {
     return uvm__vpmem_read(item, &ret->scsi, f);
+}
+
+static int read_vpci(const void *item, union any_params *ret, struct uvm__fail *f) {
+    return uvm__vpci_read(item, &ret->vpci, f);
 }
 
 /* A row a kind: the list of the params, NULL-terminated pointers to structs that begin with their size. */
@@ -83,6 +100,7 @@ static const struct list {
     {"disks", &uvm__scsi_kind, offsetof(struct uvm_vm_params, disks), DISKS_MAX, read_scsi},
     {"vpmem", &uvm__vpmem_kind, offsetof(struct uvm_vm_params, vpmem), UVM_VPMEM_BOOT_MAX,
      read_vpmem},
+    {"vpci", &uvm__vpci_kind, offsetof(struct uvm_vm_params, vpci), UVM_VPCI_BOOT_MAX, read_vpci},
 };
 #define LISTS (sizeof lists / sizeof lists[0])
 
@@ -122,6 +140,7 @@ static int read_items(struct uvm__options *o, const struct list *l,
         d->kind = l->kind;
         o->boot_count++;
         o->boot_vpmem = o->boot_vpmem || l->kind == &uvm__vpmem_kind;
+        o->vpci = o->vpci || l->kind == &uvm__vpci_kind; /* its kernel needs the bus */
     }
     return 0;
 }

@@ -8,6 +8,7 @@
 #include "async/async.h"
 #include "async/error.h"
 #include "async/guid.h"
+#include "devices/vpci.h"
 #include "devices/vpmem.h"
 #include "uvm/devices.h"
 
@@ -60,6 +61,9 @@ int uvm__disk_read(const struct uvm_scsi_params *params, struct uvm__scsi_params
 /* The same of virtual PMem. */
 int uvm__vpmem_read(const struct uvm_vpmem_params *params, struct uvm__scsi_params *ret,
                     struct uvm__fail *f);
+/* The same of an assigned PCI function. */
+int uvm__vpci_read(const struct uvm_vpci_params *params, struct uvm__vpci_params *ret,
+                   struct uvm__fail *f);
 /* All that the params begin with, of every kind. */
 int uvm__boot_list_read(struct uvm__options *o, const struct uvm_vm_params *params,
                         struct uvm__fail *f);

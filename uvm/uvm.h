@@ -45,6 +45,7 @@ typedef struct uvm_vm uvm_vm;
 typedef struct uvm_process uvm_process;
 struct uvm_scsi_params;  /* uvm/devices.h */
 struct uvm_vpmem_params; /* uvm/devices.h */
+struct uvm_vpci_params;  /* uvm/devices.h */
 
 /* Closes a service on which no VM is left; on_closed (may be NULL) runs later. */
 void uvm_service_close(uvm_service *service, void (*on_closed)(void *arg), void *arg);
@@ -153,11 +154,13 @@ struct uvm_vm_params {
      * by 1/64 of their size. Fewer are there where that would be more than 1/8 of its memory. */
     uint64_t vpmem_device_mb;
     uint32_t vpmem_devices;
+    /* PCI functions that are assigned from the start, NULL-terminated (uvm/devices.h). */
+    const struct uvm_vpci_params *const *vpci;
 };
 #define UVM_VM_PARAMS_INIT                                                                         \
     {                                                                                              \
         sizeof(struct uvm_vm_params), NULL, NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL,  \
-            0, NULL, NULL, NULL, NULL, 0, NULL, UVM_ROOTFS_ON_SCSI, NULL, NULL, 0, 0               \
+            0, NULL, NULL, NULL, NULL, 0, NULL, UVM_ROOTFS_ON_SCSI, NULL, NULL, 0, 0, NULL         \
     }
 
 /* Makes a VM that is described but not there yet (created). Checks every option without touching a

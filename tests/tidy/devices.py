@@ -76,7 +76,10 @@ def life(states, calls, guest):
     for name, text in states:
         out.append(f"    {say[name]}: {name.lower()} ({text.split(':')[0]})")
     for name, _ in states:
-        for call in before.get(name, []):
+        asked = before.get(name, [])
+        if not asked and name == "MOUNTED":  # the guest is not asked to let go
+            asked = [c for c in calls if c[0] == "REMOVING"]
+        for call in asked:
             out.append(f"    {say[name]} --> {say[call[0]]}: {label(call[1], guest)}")
     for call in calls:
         ends = {}
@@ -113,7 +116,10 @@ def make(root):
             if of:
                 lines += ["", f"{of[0].upper()}{of[1:]}:"]
             head = read(root, header)
-            lines += life(rows(head, states), rows(head, calls), guest)
+            states, calls = rows(head, states), rows(head, calls)
+            if machines is SINGLE and "single.unmount" not in text:  # the guest is not asked to let go
+                states, calls = ([r for r in t if r[0] != "UNMOUNTING"] for t in (states, calls))
+            lines += life(states, calls, guest)
     return "\n".join(lines) + "\n"
 
 
