@@ -123,8 +123,11 @@ static int format(const char *device, const char *type, bool scratch, struct gcs
         return gcs_fail(w, "%s: cannot be formatted as \"%s\", only as ext4 or xfs", device, type);
     }
     if (gcs_tool_run(argv, &why) < 0) {
-        return gcs_fail(w, "%s format: %s failed to format %s: %s", type, argv[0], device,
-                        why.text);
+        (void)gcs_fail(w, "%s format: %s failed to format %s: %s", type, argv[0], device, why.text);
+        struct gcs_words now;
+        const char *found;
+        w->unreadable = why.unreadable || gcs_filesystem(device, &found, &now) < 0;
+        return -1;
     }
     return 0;
 }

@@ -104,6 +104,18 @@ static int fill_pipe(const void *input, size_t bytes, struct gcs_words *w) {
     return ends[0];
 }
 
+/* A tool that met a disk which cannot be read or written just now says so in the C library's words. */
+static bool is_disk(const char *last) {
+    static const int errors[] = {EIO, ENXIO};
+
+    for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
+        if (strstr(last, strerror(errors[i])) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Takes `input`; -1: there is none. */
 static int run(const char *const *argv, int input, struct gcs_words *w) {
     char path[PATH_MAX + NAME_MAX], last[400] = "";
@@ -137,10 +149,15 @@ static int run(const char *const *argv, int input, struct gcs_words *w) {
     if (pid < 0 || status == 0) {
         return status;
     }
-    return WIFEXITED(status) ? gcs_fail(w, "failed to execute %s: exit status %d: %s", argv[0],
-                                        WEXITSTATUS(status), last)
-                             : gcs_fail(w, "failed to execute %s: killed by signal %d: %s", argv[0],
-                                        WTERMSIG(status), last);
+    if (WIFEXITED(status)) {
+        (void)gcs_fail(w, "failed to execute %s: exit status %d: %s", argv[0], WEXITSTATUS(status),
+                       last);
+        w->unreadable = is_disk(last);
+    } else {
+        (void)gcs_fail(w, "failed to execute %s: killed by signal %d: %s", argv[0],
+                       WTERMSIG(status), last);
+    }
+    return -1;
 }
 
 int gcs_tool_run(const char *const *argv, struct gcs_words *w) {

@@ -9,7 +9,8 @@
 #define UVM__TOOLS "/run/uvm/tools"
 
 /* Runs the program to its end with no input. 0 when its status was 0. Else -1, with
- * `failed to execute NAME: STATUS: LAST WORDS`, in the reference's words where it is missing. */
+ * `failed to execute NAME: STATUS: LAST WORDS`, in the reference's words where it is missing; w->unreadable when
+ * its last words are of a disk that could not be read or written. */
 int gcs_tool_run(const char *const *argv, struct gcs_words *w);
 
 /* The same with so many bytes (1 … 4096) on its input, which are nowhere else. */

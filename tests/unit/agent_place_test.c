@@ -154,6 +154,30 @@ static void links_are_not_followed(void **unused) {
     assert_int_equal(rmdir(path_of("real")), 0);
 }
 
+/* What a tool says of a disk that could not be read or written is told apart from its other ends: it is tried
+ * again, with a file system that was half made. */
+static void a_tool_that_met_a_disk_of_the_moment(void **unused) {
+    static const struct {
+        const char *line;
+        bool unreadable;
+    } rows[] = {
+        {"echo 'mkfs.ext4: Input/output error while writing out and closing file system'; exit 1",
+         true},
+        {"echo '/dev/sda: No such device or address'; exit 1", true},
+        {"echo 'error reading: Input/output error'; echo; exit 1", true},
+        {"echo 'mkfs.ext4: Device size reported to be zero.'; exit 1", false},
+        {"echo 'Input/output error'; kill -9 $$", false},
+        {"exit 7", false},
+    };
+    (void)unused;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const char *const argv[] = {"sh", "-c", rows[i].line, NULL};
+        words.unreadable = !rows[i].unreadable;
+        assert_int_equal(gcs_tool_run(argv, &words), -1);
+        assert_int_equal(words.unreadable, rows[i].unreadable);
+    }
+}
+
 /* The worker that is killed takes its tool along. */
 static void a_tool_ends_with_who_runs_it(void **unused) {
     static const char *const argv[] = {"sh", "-c", "echo $$ >&3; exec sleep 1000", NULL};
@@ -185,6 +209,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(folders_are_made_and_taken_back, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_mounted_is_seen, setup, teardown),
         cmocka_unit_test_setup_teardown(links_are_not_followed, setup, teardown),
+        cmocka_unit_test(a_tool_that_met_a_disk_of_the_moment),
         cmocka_unit_test_setup_teardown(a_tool_ends_with_who_runs_it, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
