@@ -76,6 +76,19 @@ const char *uvm__hcs_properties(struct uvm__hcs_system *s) {
     return ops_of(s)->properties(s);
 }
 
+int uvm__hcs_statistics(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
+                        uvm_op **ret_op) {
+    const struct uvm__hcs_ops *ops = ops_of(s);
+
+    return ops->statistics == NULL ? -UVM_E_UNSUPPORTED
+                                   : ops->statistics(s, scope, on_done, arg, ret_op);
+}
+
+const char *uvm__hcs_statistics_result(const struct uvm__hcs_system *s, uvm_op *op) {
+    UVM_ASSERT(op != NULL);
+    return ops_of(s)->statistics_result(op);
+}
+
 void uvm__hcs_close(struct uvm__hcs_system *s, void (*on_closed)(void *arg), void *arg) {
     ops_of(s)->close(s, on_closed, arg);
 }

@@ -97,6 +97,10 @@ struct uvm__hcs_ops {
     /* Properties as JSON text (fields: hcsshim's schema1.go), valid until the system is closed or
      * asked again. */
     const char *(*properties)(struct uvm__hcs_system *s);
+    /* See uvm__hcs_statistics(). NULL: the service cannot tell. */
+    int (*statistics)(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
+                      uvm_op **ret_op);
+    const char *(*statistics_result)(uvm_op *op);
     /* Terminates what still runs, frees; on_closed later, in bounded time, no event after the call. */
     void (*close)(struct uvm__hcs_system *s, void (*on_closed)(void *arg), void *arg);
     /* Closes a service without systems. */
@@ -154,6 +158,14 @@ int uvm__hcs_image_bytes(struct uvm__hcs_system *s, const char *path, uint64_t *
                          struct uvm__fail *f);
 /* NULL: no memory. */
 const char *uvm__hcs_properties(struct uvm__hcs_system *s);
+/* Asks what a system that runs has used, now. -UVM_E_UNSUPPORTED; -UVM_E_EXITED when it has ended. Cancel: at
+ * once, nothing is changed. */
+int uvm__hcs_statistics(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done, void *arg,
+                        uvm_op **ret_op);
+/* The answer, JSON text that lives as long as the op: `Statistics` (Uptime100ns, Processor) and `Memory` as
+ * hcsshim's schema2 has them, `Memory.UsedBytes` (Guest, VirtualPMem, Vmm), and `Resources`: of each that can
+ * tell `Kind`, `ResourcePath` and its own fields. NULL: it did not succeed. */
+const char *uvm__hcs_statistics_result(const struct uvm__hcs_system *s, uvm_op *op);
 void uvm__hcs_close(struct uvm__hcs_system *s, void (*on_closed)(void *arg), void *arg);
 void uvm__hcs_service_close(struct uvm__hcs *h, void (*on_closed)(void *arg), void *arg);
 

@@ -96,6 +96,25 @@ static int inspect(struct control_call *call, const cJSON *params, struct uvm__f
     return 0;
 }
 
+/* ---- statistics --------------------------------------------------------------------------- */
+
+static void on_statistics(uvm_op *op, const uvm_error *err, void *arg) {
+    struct control_call *call = arg;
+    if (err != NULL) {
+        uvm__control_refuse(call, err);
+    } else {
+        uvm__control_reply(call,
+                           uvm__control_raw(call->conn->engine, uvm_vm_statistics_result(op)));
+    }
+}
+
+static int stats(struct control_call *call, const cJSON *params, struct uvm__fail *f) {
+    uvm_vm *vm = vm_of(call);
+    (void)params;
+    int rc = uvm_vm_statistics(vm, call->conn->scope, on_statistics, call, &call->op);
+    return rc < 0 ? uvm__control_refused(vm, rc, f) : 0;
+}
+
 /* ---- the VM's end ------------------------------------------------------------------------- */
 
 static void on_ended(uvm_op *op, const uvm_error *err, void *arg) {
@@ -256,6 +275,7 @@ static const struct control_method methods[] = {
     {"hello", hello, KEYS("version", "client")},
     {"properties", properties, NULL},
     {"inspect", inspect, NULL},
+    {"stats", stats, NULL},
     {"exec", uvm__control_exec, KEYS("argv", "env", "cwd", "user", "tty", "rows", "cols", "stdio")},
     {"signal", uvm__control_signal, KEYS("process", "signal", "group")},
     {"resize", uvm__control_resize, KEYS("process", "rows", "cols")},

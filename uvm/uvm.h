@@ -226,6 +226,16 @@ const char *uvm_vm_document(const uvm_vm *vm);
  * what the service says about the VM (accelerator, pids, command line). NULL: no memory. */
 const char *uvm_vm_properties(uvm_vm *vm);
 
+/* Asks what a VM has used. Legal while there is a VMM, else -UVM_E_STATE. Errors: UNSUPPORTED (the service cannot
+ * tell), EXITED. Cancel: at once. */
+int uvm_vm_statistics(uvm_vm *vm, uvm_scope *scope, uvm_done_fn on_done, void *arg,
+                      uvm_op **ret_op);
+/* The answer as a JSON object, valid as long as the op; NULL when it did not succeed. at_ms (since 1970);
+ * uptime_ms; cpus; cpu {total_us, user_us, kernel_us} of the VMM, its guest's included; memory {assigned_bytes,
+ * used_bytes (that the guest touched), vpmem_bytes, vmm_bytes (beside those)}; devices [{kind, ids, host_path} and
+ * of a disk {read_bytes, write_bytes, reads, writes, flushes}, of an image in virtual PMem {mapped_bytes}]. */
+const char *uvm_vm_statistics_result(uvm_op *op);
+
 /* ---- processes in the guest ------------------------------------------------------------------- */
 
 enum uvm_stdio { UVM_STDIN, UVM_STDOUT, UVM_STDERR, UVM_STDIO_MAX };

@@ -13,8 +13,8 @@
 
 static const struct verb *const verbs[] = {
     &verb_boot,    &verb_exec,    &verb_attach, &verb_detach, &verb_devices, &verb_ps,
-    &verb_inspect, &verb_console, &verb_logs,   &verb_events, &verb_stop,    &verb_kill,
-    &verb_wait,    &verb_gc,      &verb_doctor, &verb_plot,   NULL};
+    &verb_inspect, &verb_console, &verb_logs,   &verb_stats,  &verb_events,  &verb_stop,
+    &verb_kill,    &verb_wait,    &verb_gc,     &verb_doctor, &verb_plot,    NULL};
 #define VERBS (sizeof verbs / sizeof verbs[0] - 1)
 
 static const struct verb *find_verb(const char *name) {

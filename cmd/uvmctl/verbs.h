@@ -7,7 +7,7 @@
 
 extern const struct verb verb_attach, verb_boot, verb_console, verb_detach, verb_devices,
     verb_doctor, verb_events, verb_exec, verb_gc, verb_inspect, verb_kill, verb_logs, verb_plot,
-    verb_ps, verb_stop, verb_wait;
+    verb_ps, verb_stats, verb_stop, verb_wait;
 
 /* measure.c: `count` boots, `parallel` at a time, and their times. */
 int measure(struct app *app, const struct run_params *params, uint32_t count, uint32_t parallel,

@@ -10,6 +10,7 @@
 #include "async/alloc.h"
 #include "async/json.h"
 #include "hcs/qemu/resource.h"
+#include "hcs/qemu/statistics.h"
 
 static const char *const state_names[UVM__QEMU_STATE_MAX] = {
     [UVM__QEMU_CREATING] = "Creating", [UVM__QEMU_CREATED] = "Created",
@@ -130,6 +131,7 @@ static void add_root(struct writer *w, cJSON *root, struct uvm__qemu_system *s) 
     }
     add_u64(w, root, "MemorySizeInMB", s->doc.vm.topology.memory.size_in_mb);
     add_u64(w, root, "ProcessorCount", s->doc.vm.topology.processor.count);
+    w->failed |= !uvm__qemu_add_statistics(s, root);
     w->failed |= !uvm__resource_describe(s, root);
     add_vmm(w, root, s);
 }

@@ -111,6 +111,22 @@ bool uvm__resource_describe(struct uvm__qemu_system *s, cJSON *to) {
     return ok;
 }
 
+bool uvm__resource_statistics(struct uvm__qemu_system *s, const cJSON *blocks, cJSON *to) {
+    cJSON *list = cJSON_AddArrayToObject(to, "Resources");
+    struct uvm__list *it;
+    bool ok = list != NULL;
+
+    UVM__LIST_FOREACH(it, &s->resources) {
+        const struct uvm__resource *r = of(it);
+        if (r->type->statistics != NULL && r->state == UVM__RESOURCE_PRESENT) {
+            ok = ok && describe(r, list) &&
+                 r->type->statistics(r, blocks,
+                                     cJSON_GetArrayItem(list, cJSON_GetArraySize(list) - 1));
+        }
+    }
+    return ok;
+}
+
 static void free_list(struct uvm__qemu_system *s, struct uvm__list *list) {
     while (!uvm__list_empty(list)) {
         struct uvm__resource *r = of(list->next);

@@ -26,6 +26,9 @@ struct uvm__resource_type {
     const char *name; /* of the kind, in properties */
     /* Adds the kind's own properties; false: no memory. */
     bool (*describe)(const struct uvm__resource *r, cJSON *to);
+    /* Adds what it has moved or holds; `blocks`: QEMU's answer to query-blockstats. False: no memory. NULL: the
+     * host cannot tell. */
+    bool (*statistics)(const struct uvm__resource *r, const cJSON *blocks, cJSON *to);
 };
 
 struct uvm__resource {
@@ -50,4 +53,6 @@ void uvm__resource_release(struct uvm__qemu_system *s, struct uvm__resource *r, 
 struct uvm__resource *uvm__resource_released(struct uvm__qemu_system *s);
 /* The array "Resources"; false: no memory. */
 bool uvm__resource_describe(struct uvm__qemu_system *s, cJSON *to);
+/* The same with what each has moved, where its kind can tell: of those that are there. */
+bool uvm__resource_statistics(struct uvm__qemu_system *s, const cJSON *blocks, cJSON *to);
 void uvm__resource_free_all(struct uvm__qemu_system *s);

@@ -28,6 +28,7 @@
 #include "hcs/qemu/command.h"
 #include "hcs/qemu/disk_image.h"
 #include "hcs/qemu/resource.h"
+#include "hcs/qemu/statistics.h"
 
 struct disk {
     struct uvm__resource resource; /* first */
@@ -59,7 +60,39 @@ static bool describe(const struct uvm__resource *r, cJSON *to) {
            uvm__json_add_u64(to, "Bytes", d->image.bytes) != NULL;
 }
 
-static const struct uvm__resource_type disk_type = {.name = "Scsi", .describe = describe};
+static void put_name(const struct disk *d, char *buf, size_t bytes) {
+    snprintf(buf, bytes, "disk-%llu", (unsigned long long)d->number);
+}
+
+/* Of the guest's requests to this device, not of the image's file. */
+static bool statistics(const struct uvm__resource *r, const cJSON *blocks, cJSON *to) {
+    static const struct {
+        const char *key, *qemu;
+    } rows[] = {
+        {"ReadBytes", "rd_bytes"},
+        {"WriteBytes", "wr_bytes"},
+        {"ReadOperations", "rd_operations"},
+        {"WriteOperations", "wr_operations"},
+        {"FlushOperations", "flush_operations"},
+    };
+    char name[32];
+    bool ok = true;
+
+    put_name(disk_of((struct uvm__resource *)(uintptr_t)r), name, sizeof name);
+    const cJSON *stats = uvm__qemu_blockstats(blocks, name);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const cJSON *node =
+            stats == NULL ? NULL : uvm__json_get(UVM__JSON_STRICT, stats, rows[i].qemu);
+        uint64_t n;
+        if (node != NULL && uvm__json_u64(node, UINT64_MAX, &n) == 0) {
+            ok = ok && uvm__json_add_u64(to, rows[i].key, n) != NULL;
+        }
+    }
+    return ok;
+}
+
+static const struct uvm__resource_type disk_type = {
+    .name = "Scsi", .describe = describe, .statistics = statistics};
 
 /* ---- what is asked ------------------------------------------------------------------------ */
 
@@ -332,10 +365,6 @@ static void node_undo(uvm_op *op, void *state) {
     (void)op;
     put_node_del(&a->command, a->disk);
     uvm__command_must(&a->command, "blockdev-del", undo_on_node_del);
-}
-
-static void put_name(const struct disk *d, char *buf, size_t bytes) {
-    snprintf(buf, bytes, "disk-%llu", (unsigned long long)d->number);
 }
 
 static void device_run(uvm_op *op, void *state) {

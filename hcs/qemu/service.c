@@ -5,6 +5,7 @@
  * system that nobody took ends by itself in the background.
  */
 #include "hcs/qemu/modify.h"
+#include "hcs/qemu/statistics.h"
 #include "hcs/qemu/vpmem.h"
 
 #include <string.h>
@@ -68,6 +69,8 @@ static const struct uvm__hcs_ops ops = {
     .modify = uvm__qemu_modify,
     .image_bytes = uvm__qemu_image_bytes,
     .properties = uvm__qemu_properties,
+    .statistics = uvm__qemu_statistics,
+    .statistics_result = uvm__qemu_statistics_result,
     .close = uvm__qemu_close,
     .close_service = close_service,
 };

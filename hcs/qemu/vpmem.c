@@ -131,7 +131,16 @@ static bool describe(const struct uvm__resource *r, cJSON *to) {
            cJSON_AddStringToObject(to, "Path", g->file) != NULL;
 }
 
-static const struct uvm__resource_type range_type = {.name = "VirtualPMem", .describe = describe};
+/* The guest reads it as memory: nobody counts that. */
+static bool statistics(const struct uvm__resource *r, const cJSON *blocks, cJSON *to) {
+    const struct range *g = range_of((struct uvm__resource *)(uintptr_t)r);
+
+    (void)blocks;
+    return uvm__json_add_u64(to, "MappedBytes", g->bytes) != NULL;
+}
+
+static const struct uvm__resource_type range_type = {
+    .name = "VirtualPMem", .describe = describe, .statistics = statistics};
 
 /* ---- slices ------------------------------------------------------------------------------- */
 

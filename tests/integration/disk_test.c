@@ -102,6 +102,37 @@ static void test_without_a_mount(void **state) {
     guest(1, "", script);
 }
 
+/* What the guest wrote is what the host counted, under the attachment's id. */
+static void test_stats(void **state) {
+    struct command c;
+    char id[32] = "", lun[8], script[200];
+    (void)state;
+    host("rm -f counted.img; truncate -s 4M counted.img");
+    assert_int_equal(boot_run(&c, LIST("attach", "demo", "scsi", image("counted.img"))), 0);
+    const char *at = strstr(c.out_text, " controller 0, LUN ");
+    assert_non_null(at);
+    (void)snprintf(id, sizeof id, "%.*s", (int)(at - c.out_text), c.out_text);
+    (void)snprintf(lun, sizeof lun, "%.*s", (int)strcspn(at + 19, "\n"), at + 19);
+    command_free(&c);
+    expect(0, "\"write_bytes\":0,", NULL, LIST("stats", "demo", "--json"));
+    (void)snprintf(script, sizeof script,
+                   "dd if=/dev/zero of=" DISK_AT " bs=64k count=24 oflag=direct 2>/dev/null", lun);
+    guest(0, "", script);
+    (void)snprintf(script, sizeof script, "{\"kind\":\"scsi\",\"ids\":[\"%s\"],", id);
+    expect(0, script, NULL, LIST("stats", "demo", "--json"));
+    expect(0, "\"write_bytes\":1572864,", NULL, LIST("stats", "demo", "--json"));
+    expect(0, "\"writes\":24,", NULL, LIST("stats", "demo", "--json"));
+    expect(0, "1.5 MiB", NULL, LIST("stats", "demo"));
+    expect(0, " MiB assigned, ", NULL, LIST("stats", "demo"));
+    detach(id);
+    assert_int_equal(boot_run(&c, LIST("stats", "demo", "--json")), 0);
+    assert_null(strstr(c.out_text, "counted.img"));
+    command_free(&c);
+    expect(124, "\"uptime_ms\":", "not done",
+           LIST("stats", "demo", "--watch", "--json", "--timeout", "500ms"));
+    expect(3, "", "", LIST("stats", "nobody"));
+}
+
 static void test_two_mounts(void **state) {
     char a[32], b[32], again[32];
     (void)state;
@@ -378,11 +409,14 @@ static int end(void **state) {
 int main(int argc, char **argv) {
 #define CASE(name) cmocka_unit_test_teardown(name, no_disks)
     const struct CMUnitTest tests[] = {
-        CASE(test_given_up),        CASE(test_each_format),       CASE(test_read_only),
-        CASE(test_without_a_mount), CASE(test_two_mounts),        CASE(test_partition),
-        CASE(test_block_device),    CASE(test_ensure_filesystem), CASE(test_joined),
-        CASE(test_ten_rounds),      CASE(test_refused),           CASE(test_in_the_way),
-        CASE(test_events),          CASE(test_mount_options),
+        CASE(test_given_up),      CASE(test_each_format),
+        CASE(test_read_only),     CASE(test_without_a_mount),
+        CASE(test_two_mounts),    CASE(test_partition),
+        CASE(test_block_device),  CASE(test_ensure_filesystem),
+        CASE(test_stats),         CASE(test_joined),
+        CASE(test_ten_rounds),    CASE(test_refused),
+        CASE(test_in_the_way),    CASE(test_events),
+        CASE(test_mount_options),
     };
     if (argc != 7) {
         (void)fprintf(stderr, "usage: disk_test UVMCTL UVM-LAUNCH VMLINUX INITRD LIAR TOOLS\n");

@@ -50,6 +50,29 @@ static void close_world(struct world *w) {
     world_close(w);
 }
 
+/* A service that counts nothing says so; a VM that is not there has used nothing. */
+static void statistics_that_nobody_has(void **unused) {
+    (void)unused;
+    struct world w;
+    struct world_call c = {0};
+    uvm_op *op = NULL;
+    world_open(&w);
+    (void)snprintf(w.label, sizeof w.label, "statistics");
+    w.vm = world_vm_new(&w, NAME);
+    EXPECT_EQ(&w, uvm_vm_statistics(w.vm, NULL, NULL, NULL, &op), -UVM_E_STATE);
+    world_boot_well(&w, w.vm);
+    EXPECT_EQ(&w, WORLD_START(&w, &c, uvm_vm_statistics(w.vm, NULL, world_on_done, &c, &c.op)), 0);
+    world_wait(&w, &c, 100);
+    EXPECT_EQ(&w, c.code, UVM_E_UNSUPPORTED);
+    EXPECT(&w, uvm_vm_statistics_result(c.op) == NULL);
+    world_call_end(&c);
+    EXPECT_EQ(&w, start(&w, &c, TERMINATE, NULL), 0);
+    world_wait(&w, &c, 1000);
+    world_call_end(&c);
+    EXPECT_EQ(&w, uvm_vm_statistics(w.vm, NULL, NULL, NULL, &op), -UVM_E_STATE);
+    close_world(&w);
+}
+
 /* ---- ends that nobody asked for ----------------------------------------------------------- */
 
 static void guests_end(void **unused) {
@@ -378,6 +401,7 @@ static void verbs_know_the_state(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(statistics_that_nobody_has),
         cmocka_unit_test(guests_end),
         cmocka_unit_test(verbs),
         cmocka_unit_test(a_host_that_does_not_terminate),
