@@ -8,7 +8,7 @@
  *   no mount asked, one without mount is there     shared
  *   the same mount, at that path or at any         shared
  *   the guest path is in use                       refused
- *   the partition is formatted or encrypted in another way    refused
+ *   the partition is formatted, encrypted or checked in another way    refused
  *   else                                           one more attachment of that disk
  * A slot is taken from here until the host has let go of the disk for certain.
  */
@@ -273,7 +273,7 @@ static int check_mounts(struct uvm__devices *d, const struct uvm__scsi_disk *dis
                    : uvm__fail(f, UVM_E_EXISTS, 0, "%s: %.100s in the guest is %s's (%.80s)",
                                d->name, p->guest_path, at->base.id, at->disk->path);
     }
-    if (disk == NULL || !p->mount || p->block_dev) {
+    if (disk == NULL || !p->mount) {
         return 0;
     }
     const struct uvm__list *it;
@@ -281,12 +281,17 @@ static int check_mounts(struct uvm__devices *d, const struct uvm__scsi_disk *dis
         const struct uvm__scsi_mount *m = mount_of((struct uvm__list *)it);
         const struct uvm__scsi_params *w = m->want;
         bool formats = uvm__scsi_formats(w) || uvm__scsi_formats(p);
-        if (m->mounts && w->partition == p->partition && formats && !uvm__scsi_same_mount(w, p)) {
+        /* What device-mapper puts over the partition has one name, so it is there once. */
+        bool alone = w->encrypted || p->encrypted || w->verity != NULL || p->verity != NULL;
+        if (!m->mounts || w->partition != p->partition) {
+            continue;
+        }
+        if (alone || (formats && !p->block_dev && !uvm__scsi_same_mount(w, p))) {
             return going(&m->base)
                        ? -UVM_E_AGAIN
                        : uvm__fail(f, UVM_E_EXISTS, 0,
-                                   "%s: %.100s is mounted as %s with other options, and one of "
-                                   "the two would be formatted or encrypted",
+                                   "%s: %.100s is mounted as %s in another way, and one of the "
+                                   "two would be formatted, encrypted or checked",
                                    d->name, disk->path, m->base.id);
         }
     }

@@ -17,6 +17,7 @@
 #define UVM__DISK_OPTIONS_MAX 32u            /* options of one mount */
 #define UVM__DISK_OPTION_BYTES_MAX 255u      /* one of them */
 #define UVM__DISK_FILESYSTEM_BYTES_MAX 31u   /* a file system's name */
+#define UVM__DISK_VERITY_BYTES 64u           /* a root hash in hexadecimal digits */
 
 struct uvm__devices;
 
@@ -41,11 +42,15 @@ struct uvm__scsi_params {
     const char *const *options;
     const char *filesystem;
     bool ensure_filesystem, block_dev, encrypted;
+    const char *verity;         /* NULL or "": unchecked */
     bool whole_device, or_scsi; /* of VPMem only (vpmem.h) */
 };
 
 /* What can be said about params without a VM; `f` says what is wrong: -UVM_E_INVAL, -UVM_E_LIMIT. */
 int uvm__scsi_check(const struct uvm__scsi_params *p, struct uvm__fail *f);
+
+/* The same root hash, or both without one. */
+bool uvm__scsi_same_verity(const char *a, const char *b);
 
 /* Checked params with everything in one block, which uvm__free() releases; the guest path without doubled
  * and final slashes. NULL: no memory. */

@@ -83,6 +83,19 @@ static int check_options(const char *const *options, struct uvm__fail *f) {
     return 0;
 }
 
+static int check_verity(const struct uvm__scsi_params *p, struct uvm__fail *f) {
+    size_t n = strnlen(p->verity, UVM__DISK_VERITY_BYTES + 1);
+    if (n != UVM__DISK_VERITY_BYTES || strspn(p->verity, "0123456789abcdefABCDEF") != n) {
+        return uvm__fail(f, UVM_E_INVAL, 0,
+                         "verity: the root hash is not %u hexadecimal digits (sha256)",
+                         UVM__DISK_VERITY_BYTES);
+    }
+    if (!p->read_only || !(p->mount || p->guest_path != NULL)) {
+        return uvm__fail(f, UVM_E_INVAL, 0, "verity: what is checked is read-only and mounted");
+    }
+    return 0;
+}
+
 static int check_combination(const struct uvm__scsi_params *p, struct uvm__fail *f) {
     bool mounts = p->mount || p->guest_path != NULL;
     bool of_mount = p->partition != 0 || (p->options != NULL && p->options[0] != NULL) ||
@@ -114,6 +127,9 @@ int uvm__scsi_check(const struct uvm__scsi_params *p, struct uvm__fail *f) {
         rc = check_text("filesystem", p->filesystem, UVM__DISK_FILESYSTEM_BYTES_MAX, f);
     }
     rc = rc < 0 ? rc : check_options(p->options, f);
+    if (rc == 0 && p->verity != NULL) {
+        rc = check_verity(p, f);
+    }
     return rc < 0 ? rc : check_combination(p, f);
 }
 
@@ -154,6 +170,7 @@ struct uvm__scsi_params *uvm__scsi_copy(uvm_engine *e, const struct uvm__scsi_pa
         bytes += bytes_of(p->options[count]);
     }
     bytes += bytes_of(p->host_path) + bytes_of(p->guest_path) + bytes_of(p->filesystem);
+    bytes += bytes_of(p->verity);
     struct uvm__scsi_params *c = uvm__alloc(e, sizeof *c + (count + 1) * sizeof(char *) + bytes);
     if (c == NULL) {
         return NULL;
@@ -169,6 +186,7 @@ struct uvm__scsi_params *uvm__scsi_copy(uvm_engine *e, const struct uvm__scsi_pa
     c->host_path = put(&at, p->host_path);
     c->guest_path = put_path(&at, p->guest_path);
     c->filesystem = put(&at, p->filesystem);
+    c->verity = put(&at, p->verity);
     c->mount = p->mount || p->guest_path != NULL;
     return c;
 }
@@ -196,13 +214,17 @@ static bool same_options(const char *const *a, const char *const *b) {
     return na == nb;
 }
 
+bool uvm__scsi_same_verity(const char *a, const char *b) {
+    return strcasecmp(a == NULL ? "" : a, b == NULL ? "" : b) == 0;
+}
+
 bool uvm__scsi_same_mount(const struct uvm__scsi_params *a, const struct uvm__scsi_params *b) {
     const char *fa = a->filesystem == NULL ? "" : a->filesystem;
     const char *fb = b->filesystem == NULL ? "" : b->filesystem;
     static const char *const none[] = {NULL};
     return a->mount == b->mount && a->partition == b->partition && a->block_dev == b->block_dev &&
            a->encrypted == b->encrypted && a->ensure_filesystem == b->ensure_filesystem &&
-           strcmp(fa, fb) == 0 &&
+           strcmp(fa, fb) == 0 && uvm__scsi_same_verity(a->verity, b->verity) &&
            same_options(a->options == NULL ? none : a->options,
                         b->options == NULL ? none : b->options);
 }

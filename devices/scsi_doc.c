@@ -75,6 +75,12 @@ static bool put_options(cJSON *settings, const char *const *options) {
     return array != NULL;
 }
 
+bool uvm__scsi_put_verity(cJSON *settings, const char *root) {
+    cJSON *info = root == NULL ? NULL : cJSON_AddObjectToObject(settings, "VerityInfo");
+    return root == NULL || (info != NULL && cJSON_AddTrueToObject(info, "SuperBlock") != NULL &&
+                            cJSON_AddStringToObject(info, "RootDigest", root) != NULL);
+}
+
 static int mount_request(struct uvm__scsi_mount *m, bool add, char **ret) {
     const struct uvm__scsi_params *w = m->want;
     const struct uvm__scsi_disk *disk = m->disk;
@@ -86,7 +92,7 @@ static int mount_request(struct uvm__scsi_mount *m, bool add, char **ret) {
               put_flag(s, "Encrypted", w->encrypted) && put_options(s, w->options) &&
               put_flag(s, "BlockDev", w->block_dev) &&
               put_flag(s, "EnsureFilesystem", w->ensure_filesystem) &&
-              put_text(s, "Filesystem", w->filesystem);
+              put_text(s, "Filesystem", w->filesystem) && uvm__scsi_put_verity(s, w->verity);
     return uvm__guest_request_text(disk->devices->engine, root, s, ok, ret);
 }
 

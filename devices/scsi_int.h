@@ -100,6 +100,8 @@ static inline bool uvm__scsi_formats(const struct uvm__scsi_params *p) {
 /* scsi_doc.c: the requests; -UVM_E_NOMEM. */
 int uvm__scsi_disk_requests(struct uvm__scsi_disk *disk);
 int uvm__scsi_mount_requests(struct uvm__scsi_mount *m);
+/* The root hash as VerityInfo, unless it is NULL. */
+bool uvm__scsi_put_verity(cJSON *settings, const char *root);
 /* Its ResourcePath. */
 void uvm__scsi_resource(const struct uvm__scsi_disk *disk, char ret[UVM__MODIFY_PATH_BYTES]);
 

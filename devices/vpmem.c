@@ -13,6 +13,7 @@
  * image's size in whole pages, which is also what the guest maps.
  */
 #include "devices/vpmem.h"
+#include "devices/scsi_int.h"
 #include "devices/single_int.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -27,6 +28,7 @@ struct image {
     unsigned class;
     bool whole;
     const char *guest_path; /* behind `path` */
+    const char *verity;     /* behind that; NULL: unchecked */
     char path[];
 };
 
@@ -162,6 +164,7 @@ static int guest_request(struct image *i, bool add, char **ret) {
         ok = info != NULL && put_number(info, "DeviceOffsetInBytes", i->offset) &&
              put_number(info, "DeviceSizeInBytes", i->bytes);
     }
+    ok = ok && uvm__scsi_put_verity(s, i->verity);
     return uvm__guest_request_text(i->single.base.devices->engine, root, s, ok, ret);
 }
 
@@ -182,7 +185,7 @@ static void free_image(struct uvm__device *dev) {
 
 /* In the place that `at` has; where nothing is asked for, mounted as hcsshim does. */
 static struct image *new_image(struct uvm__devices *d, const struct image *at, const char *path,
-                               const char *guest_path) {
+                               const char *guest_path, const char *verity) {
     char default_path[96];
     if (at->whole) {
         (void)snprintf(default_path, sizeof default_path, "/run/layers/p%" PRIu32, at->device);
@@ -193,7 +196,8 @@ static struct image *new_image(struct uvm__devices *d, const struct image *at, c
     }
     guest_path = guest_path == NULL ? default_path : guest_path;
     size_t path_bytes = strlen(path) + 1, guest_bytes = strlen(guest_path) + 1;
-    struct image *i = uvm__zalloc(d->engine, sizeof *i + path_bytes + guest_bytes);
+    size_t verity_bytes = verity == NULL ? 0 : strlen(verity) + 1;
+    struct image *i = uvm__zalloc(d->engine, sizeof *i + path_bytes + guest_bytes + verity_bytes);
     if (i == NULL) {
         return NULL;
     }
@@ -205,6 +209,9 @@ static struct image *new_image(struct uvm__devices *d, const struct image *at, c
     memcpy(i->path, path, path_bytes);
     memcpy(i->path + path_bytes, guest_path, guest_bytes);
     i->guest_path = i->path + path_bytes;
+    if (verity != NULL) {
+        i->verity = memcpy(i->path + path_bytes + guest_bytes, verity, verity_bytes);
+    }
     i->single.base.devices = d;
     uvm__single_init(&i->single, over);
     if (make_requests(i) < 0) {
@@ -244,6 +251,11 @@ static int join(struct uvm__devices *d, struct image *i, const struct uvm__scsi_
         return uvm__fail(f, UVM_E_EXISTS, 0, "%s: %.100s is attached as %s, %s, at %.100s", d->name,
                          i->path, dev->id, i->whole ? "a whole device" : "a mapping",
                          i->guest_path);
+    }
+    if (!uvm__scsi_same_verity(i->verity, p->verity)) {
+        return uvm__fail(f, UVM_E_EXISTS, 0, "%s: %.100s is attached as %s, %s", d->name, i->path,
+                         dev->id,
+                         i->verity == NULL ? "unchecked" : "checked against another root hash");
     }
     *ret = dev;
     return 0;
@@ -289,7 +301,7 @@ static int reserve_new(struct uvm__devices *d, const struct uvm__scsi_params *p,
     if (rc < 0) {
         return rc;
     }
-    struct image *i = new_image(d, &at, p->host_path, p->guest_path);
+    struct image *i = new_image(d, &at, p->host_path, p->guest_path, p->verity);
     if (i == NULL) {
         give_place(d, at.device, at.whole, at.class, at.offset);
         return -UVM_E_NOMEM;
@@ -331,7 +343,7 @@ int uvm__vpmem_pin(struct uvm__devices *d, uint32_t device, const char *host_pat
                          host_path, device);
     }
     const struct image at = {.device = device, .whole = true};
-    struct image *i = new_image(d, &at, host_path, "");
+    struct image *i = new_image(d, &at, host_path, "", NULL);
     if (i == NULL) {
         return -UVM_E_NOMEM;
     }

@@ -114,7 +114,8 @@ static int read_scsi(const cJSON *s, struct uvm_scsi_params *p, struct uvm__fail
     rc = rc < 0 ? rc : uvm__control_get_text(s, "filesystem", &p->filesystem, f);
     rc = rc < 0 ? rc : uvm__control_get_bool(s, "ensure_filesystem", &p->ensure_filesystem, f);
     rc = rc < 0 ? rc : uvm__control_get_bool(s, "block_dev", &p->block_dev, f);
-    return rc < 0 ? rc : uvm__control_get_bool(s, "encrypted", &p->encrypted, f);
+    rc = rc < 0 ? rc : uvm__control_get_bool(s, "encrypted", &p->encrypted, f);
+    return rc < 0 ? rc : uvm__control_get_text(s, "verity", &p->verity, f);
 }
 
 static int start_scsi(struct control_call *call, const cJSON *settings, struct uvm__fail *f) {
@@ -139,6 +140,7 @@ static int start_vpmem(struct control_call *call, const cJSON *s, struct uvm__fa
     rc = rc < 0 ? rc : uvm__control_get_text(s, "guest_path", &p.guest_path, f);
     rc = rc < 0 ? rc : uvm__control_get_bool(s, "whole_device", &p.whole_device, f);
     rc = rc < 0 ? rc : uvm__control_get_bool(s, "or_scsi", &p.or_scsi, f);
+    rc = rc < 0 ? rc : uvm__control_get_text(s, "verity", &p.verity, f);
     if (rc == 0) {
         rc = uvm_vpmem_attach(vm_of(call), &p, call->conn->scope, on_attached, call, &call->op);
         rc = rc < 0 ? uvm__control_refused(vm_of(call), rc, f) : 0;
@@ -164,9 +166,10 @@ static const struct attach_kind kinds[] = {
     {"scsi",
      (const char *const[]){"host_path", "read_only", "physical", "mount", "guest_path", "partition",
                            "options", "filesystem", "ensure_filesystem", "block_dev", "encrypted",
-                           NULL},
+                           "verity", NULL},
      start_scsi},
-    {"vpmem", (const char *const[]){"host_path", "guest_path", "whole_device", "or_scsi", NULL},
+    {"vpmem",
+     (const char *const[]){"host_path", "guest_path", "whole_device", "or_scsi", "verity", NULL},
      start_vpmem},
     {"vpci", (const char *const[]){"device", "virtual_function", "guid", NULL}, start_vpci},
 };

@@ -40,14 +40,17 @@ struct uvm_scsi_params {
     bool ensure_filesystem;     /* formats with `filesystem` what has another one; with the tools
                                  * disk, if the VM has one (uvm_vm_params) */
     bool block_dev;             /* guest_path becomes a link to the device instead of a mount */
-    bool encrypted; /* scratch: formatted anew, as `filesystem` (ext4), under a key that only
+    bool encrypted;     /* scratch: formatted anew, as `filesystem` (ext4), under a key that only
                                  * the guest's kernel has; after the detach nobody can read it. With the
                                  * tools disk; needs a mount, excludes read_only and block_dev */
+    const char *verity; /* the root hash (sha256, hex) of the dm-verity tree that is in the image
+                                 * behind its file system: what the guest reads is that, or an error.
+                                 * Needs read_only and a mount. NULL: unchecked */
 };
 #define UVM_SCSI_PARAMS_INIT                                                                       \
     {                                                                                              \
         sizeof(struct uvm_scsi_params), NULL, false, false, false, NULL, 0, NULL, NULL, false,     \
-            false, false                                                                           \
+            false, false, NULL                                                                     \
     }
 
 /* Attaches a disk and mounts it if asked to. Legal in `running`, else -UVM_E_STATE; what is wrong with
@@ -65,13 +68,14 @@ struct uvm_vpmem_params {
     size_t size;           /* sizeof this struct */
     const char *host_path; /* absolute: a raw image or a fixed VHD; needed */
     const char
-        *guest_path;   /* where to mount; absolute; default /run/layers/p<device>-<offset>-<size>
+        *guest_path;    /* where to mount; absolute; default /run/layers/p<device>-<offset>-<size>
                              * (of a whole device: /run/layers/p<device>) */
-    bool whole_device; /* a device of its own, instead of a range of one */
-    bool or_scsi;      /* where VPMem has no room for it: a read-only disk, mounted */
+    bool whole_device;  /* a device of its own, instead of a range of one */
+    bool or_scsi;       /* where VPMem has no room for it: a read-only disk, mounted */
+    const char *verity; /* as of a disk */
 };
 #define UVM_VPMEM_PARAMS_INIT                                                                      \
-    { sizeof(struct uvm_vpmem_params), NULL, NULL, false, false }
+    { sizeof(struct uvm_vpmem_params), NULL, NULL, false, false, NULL }
 
 /* Maps an image into virtual PMem and mounts it, read-only: the guest reads memory instead of asking for
  * blocks. The VM must have been made with VPMem devices (uvm_vm_params.vpmem_devices). Legal, commit point,

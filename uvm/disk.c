@@ -37,7 +37,8 @@ int uvm__disk_read(const struct uvm_scsi_params *params, struct uvm__scsi_params
                                      .filesystem = p.filesystem,
                                      .ensure_filesystem = p.ensure_filesystem,
                                      .block_dev = p.block_dev,
-                                     .encrypted = p.encrypted};
+                                     .encrypted = p.encrypted,
+                                     .verity = p.verity};
     return uvm__scsi_check(ret, f);
 }
 
@@ -53,7 +54,8 @@ int uvm__vpmem_read(const struct uvm_vpmem_params *params, struct uvm__scsi_para
                                      .mount = true,
                                      .guest_path = p.guest_path,
                                      .whole_device = p.whole_device,
-                                     .or_scsi = p.or_scsi};
+                                     .or_scsi = p.or_scsi,
+                                     .verity = p.verity};
     return uvm__vpmem_check(ret, f);
 }
 

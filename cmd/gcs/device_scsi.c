@@ -11,6 +11,7 @@
 #include "cmd/gcs/mountinfo.h"
 #include "cmd/gcs/place.h"
 #include "cmd/gcs/storage.h"
+#include "cmd/gcs/verity.h"
 
 #include "async/json.h"
 
@@ -32,7 +33,8 @@
 #define PARTITION_WAIT_MS 2000u /* from the disk to its partitions: the kernel reads them at once */
 #define POLL_MS 2
 #define POLL_SLOWER_MS 50
-#define ASK_MS 250u  /* between two questions to the controller for a disk that was announced */
+#define ASK_MS 250u /* between two questions to the controller for a disk that was announced */
+#define DEVICE_BYTES (NAME_MAX + 32)
 #define AGAIN_MAX 20 /* mounts of a disk that vanishes in their midst, or cannot be read just now */
 
 /* Version 5 UUIDs of "0" to "3" in the namespace d422512d-2bf2-4752-809d-7b82b5fcb1b4
@@ -40,6 +42,8 @@
 static const char *const controller_guids[CONTROLLERS] = {
     "df6d0690-79e5-55b6-a5ec-c1e2f77f580a", "0110f83b-de10-5172-a266-78bca56bf50a",
     "b5d2d8d4-3a75-51bf-945b-3444dc6b8579", "305891a9-b251-5dfe-91a2-c25d9212275b"};
+
+_Static_assert(DEVICE_BYTES >= GCS_MAPPER_PATH_BYTES, "a device of device-mapper fits too");
 
 struct place {
     unsigned controller, lun, host;
@@ -231,7 +235,9 @@ struct mapping {
     const char *target, *type;
     uint64_t partition;
     bool read_only, encrypted, block_dev, ensure;
-    char crypt[64]; /* its device in the clear, if it is encrypted */
+    struct gcs_verity_wish verity;
+    char crypt[64];       /* its device in the clear, if it is encrypted */
+    char verity_name[64]; /* begin of the one that is checked */
 };
 
 static int read_mapping(const cJSON *settings, struct mapping *m, struct gcs_words *w) {
@@ -243,7 +249,8 @@ static int read_mapping(const cJSON *settings, struct mapping *m, struct gcs_wor
         gcs_setting_bool(settings, "ReadOnly", &m->read_only, w) < 0 ||
         gcs_setting_bool(settings, "Encrypted", &m->encrypted, w) < 0 ||
         gcs_setting_bool(settings, "BlockDev", &m->block_dev, w) < 0 ||
-        gcs_setting_bool(settings, "EnsureFilesystem", &m->ensure, w) < 0) {
+        gcs_setting_bool(settings, "EnsureFilesystem", &m->ensure, w) < 0 ||
+        gcs_verity_wish(settings, &m->verity, w) < 0) {
         return -1;
     }
     if (m->target[0] != '\0' && gcs_path_check("MountPath", m->target, w) < 0) {
@@ -256,7 +263,13 @@ static int read_mapping(const cJSON *settings, struct mapping *m, struct gcs_wor
         return gcs_bad(w, "Encrypted and %s: what is encrypted is formatted and mounted",
                        m->read_only ? "ReadOnly" : "BlockDev");
     }
+    if (m->verity.root[0] != '\0' && (!m->read_only || m->target[0] == '\0')) {
+        return gcs_bad(w, "VerityInfo without %s: what is checked is a mount that is only read",
+                       m->read_only ? "MountPath" : "ReadOnly");
+    }
     (void)snprintf(m->crypt, sizeof m->crypt, "dm-crypt-scsi-contr%u-lun%u-p%llu",
+                   m->place.controller, m->place.lun, (unsigned long long)m->partition);
+    (void)snprintf(m->verity_name, sizeof m->verity_name, "dm-verity-scsi-contr%u-lun%u-p%llu",
                    m->place.controller, m->place.lun, (unsigned long long)m->partition);
     return m->ensure && m->read_only
                ? gcs_bad(w, "EnsureFilesystem and ReadOnly: a read-only disk is not formatted")
@@ -293,9 +306,33 @@ static int unlink_device(const char *target, struct gcs_words *w) {
     return rc;
 }
 
+/* The device that is mounted or linked: the disk, or one that device-mapper makes of it. */
+static int put_over(const struct mapping *m, const char *device, char ret[DEVICE_BYTES],
+                    struct gcs_words *w) {
+    if (m->encrypted) {
+        return gcs_crypt_open(device, m->crypt, ret, w);
+    }
+    if (m->verity.root[0] != '\0') {
+        return gcs_verity_open(device, m->verity_name, &m->verity, ret, w);
+    }
+    memcpy(ret, device, strlen(device) + 1);
+    return 0;
+}
+
+/* Hosts leave out of a Remove that it was encrypted or checked; so it is tried in any case, but then one that
+ * is in use is another mount's. */
+static int take_off(const struct mapping *m, struct gcs_words *w) {
+    bool said = m->encrypted || m->verity.root[0] != '\0';
+    int rc = gcs_verity_close(m->verity_name, w);
+
+    rc = rc < 0 ? rc : gcs_crypt_close(m->crypt, w);
+    return said ? rc : 0;
+}
+
 static int map(const struct mapping *m, const struct gcs_mount_options *options,
                struct gcs_words *w) {
-    char device[NAME_MAX + 32], clear[GCS_MAPPER_PATH_BYTES];
+    char device[DEVICE_BYTES], source[DEVICE_BYTES];
+    struct gcs_words ignored;
 
     if (find_device(&m->place, m->partition, device, sizeof device, w) < 0) {
         return -1;
@@ -303,14 +340,11 @@ static int map(const struct mapping *m, const struct gcs_mount_options *options,
     if (m->target[0] == '\0') {
         return 0; /* only that it is there was asked for */
     }
-    if (m->block_dev) {
-        return link_device(device, m->target, w);
-    }
-    if (m->encrypted && gcs_crypt_open(device, m->crypt, clear, w) < 0) {
+    if (put_over(m, device, source, w) < 0) {
         return -1;
     }
     const struct gcs_mount mount = {
-        .source = m->encrypted ? clear : device,
+        .source = source,
         .target = m->target,
         .type = m->type,
         .ensure = m->ensure,
@@ -318,10 +352,12 @@ static int map(const struct mapping *m, const struct gcs_mount_options *options,
         .read_only = m->read_only,
         .options = *options,
     };
-    int rc = gcs_mount(&mount, w);
-    if (rc < 0 && m->encrypted) {
-        struct gcs_words ignored;
-        (void)gcs_crypt_close(m->crypt, &ignored);
+    int rc = m->block_dev ? link_device(source, m->target, w) : gcs_mount(&mount, w);
+    if (rc < 0) {
+        if (m->verity.root[0] != '\0') {
+            gcs_verity_explain(source, w);
+        }
+        (void)take_off(m, &ignored);
     }
     return rc;
 }
@@ -363,11 +399,8 @@ int gcs_scsi_unmount(const cJSON *settings, struct gcs_words *w) {
     if (m.target[0] == '\0') {
         return 0;
     }
-    if (m.block_dev) {
-        return unlink_device(m.target, w);
-    }
-    /* Hosts leave out of a Remove that it was encrypted, so that is not asked. */
-    return gcs_unmount(m.target, w) < 0 ? -1 : gcs_crypt_close(m.crypt, w);
+    int rc = m.block_dev ? unlink_device(m.target, w) : gcs_unmount(m.target, w);
+    return rc < 0 ? rc : take_off(&m, w);
 }
 
 /* ---- SCSIDevice ------------------------------------------------------------------------------------- */

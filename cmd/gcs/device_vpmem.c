@@ -12,6 +12,7 @@
  */
 #include "cmd/gcs/mapper.h"
 #include "cmd/gcs/storage.h"
+#include "cmd/gcs/verity.h"
 
 #include "async/json.h"
 #include "cmd/gcs/modules.h"
@@ -36,7 +37,9 @@ struct slice {
     unsigned device;
     const char *target;
     uint64_t offset, bytes; /* 0 bytes: the whole device */
-    char name[DM_NAME_LEN]; /* of the slice's device; "": none */
+    char name[64];          /* of the slice's device; "": none */
+    char verity_name[64];   /* begin of the one that is checked */
+    struct gcs_verity_wish verity;
 };
 
 static int read_slice(const cJSON *settings, struct slice *s, struct gcs_words *w) {
@@ -50,6 +53,10 @@ static int read_slice(const cJSON *settings, struct slice *s, struct gcs_words *
         return -1;
     }
     s->device = (unsigned)device;
+    (void)snprintf(s->verity_name, sizeof s->verity_name, "dm-verity-pmem%u", s->device);
+    if (gcs_verity_wish(settings, &s->verity, w) < 0) {
+        return -1;
+    }
     if (uvm__json_absent(info)) {
         return 0;
     }
@@ -67,6 +74,8 @@ static int read_slice(const cJSON *settings, struct slice *s, struct gcs_words *
     }
     (void)snprintf(s->name, sizeof s->name, "dm-linear-pmem%u-%llu-%llu", s->device,
                    (unsigned long long)s->offset, (unsigned long long)s->bytes);
+    (void)snprintf(s->verity_name, sizeof s->verity_name, "dm-verity-pmem%u-%llu", s->device,
+                   (unsigned long long)s->offset);
     return 0;
 }
 
@@ -146,23 +155,47 @@ static int make_slice(const struct slice *s, const char *pmem, char ret[GCS_MAPP
 
 /* ---- VPMemDevice -------------------------------------------------------------------------- */
 
+static int take_off(const struct slice *s, struct gcs_words *w) {
+    int rc = gcs_verity_close(s->verity_name, w);
+
+    return rc < 0 || s->name[0] == '\0' ? rc : gcs_mapper_drop(s->name, w);
+}
+
+/* `ret` is what is mounted: the device, its slice, or what checks one of them. */
+static int put_over(const struct slice *s, const char *pmem, char ret[GCS_MAPPER_PATH_BYTES],
+                    struct gcs_words *w) {
+    char below[GCS_MAPPER_PATH_BYTES];
+
+    (void)snprintf(below, sizeof below, "%s", pmem);
+    if (s->name[0] != '\0' && make_slice(s, pmem, below, w) < 0) {
+        return -1;
+    }
+    if (s->verity.root[0] != '\0') {
+        return gcs_verity_open(below, s->verity_name, &s->verity, ret, w);
+    }
+    memcpy(ret, below, sizeof below);
+    return 0;
+}
+
 int gcs_vpmem_mount(const cJSON *settings, struct gcs_words *w) {
     char pmem[32], device[GCS_MAPPER_PATH_BYTES];
+    struct gcs_words ignored;
     struct slice s;
 
     if (read_slice(settings, &s, w) < 0 || find_pmem(s.device, pmem, sizeof pmem, w) < 0) {
         return -1;
     }
-    (void)snprintf(device, sizeof device, "%s", pmem);
-    if (s.name[0] != '\0' && make_slice(&s, pmem, device, w) < 0) {
-        return -1;
-    }
     const struct gcs_mount mount = {
         .source = device, .target = s.target, .type = "", .read_only = true};
-    int rc = gcs_mount(&mount, w);
-    if (rc < 0 && s.name[0] != '\0') {
-        struct gcs_words ignored;
-        (void)gcs_mapper_drop(s.name, &ignored);
+    int rc = put_over(&s, pmem, device, w);
+    if (rc == 0) {
+        rc = gcs_mount(&mount, w);
+        if (rc < 0 && s.verity.root[0] != '\0') {
+            gcs_verity_explain(device, w);
+        }
+    }
+    if (rc < 0) {
+        (void)take_off(&s, &ignored);
     }
     return rc;
 }
@@ -173,5 +206,5 @@ int gcs_vpmem_unmount(const cJSON *settings, struct gcs_words *w) {
     if (read_slice(settings, &s, w) < 0 || gcs_unmount(s.target, w) < 0) {
         return -1;
     }
-    return s.name[0] != '\0' ? gcs_mapper_drop(s.name, w) : 0;
+    return take_off(&s, w);
 }

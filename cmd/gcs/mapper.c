@@ -6,6 +6,7 @@
 
 #include "cmd/gcs/modules.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
@@ -20,6 +21,7 @@
 #define CONTROL GCS_MAPPER "/control"
 #define LOADED "/sys/class/misc/device-mapper"
 #define PARAMETERS_BYTES 1024
+#define DROPS_MAX 16
 
 /* A request with room for one row of a table. */
 union request {
@@ -138,4 +140,53 @@ int gcs_mapper_drop(const char *name, struct gcs_words *w) {
     }
     close(control);
     return rc;
+}
+
+/* The next of these names; false: there is none. */
+static bool find_name(const char *prefix, char ret[DM_NAME_LEN]) {
+    DIR *d = opendir(GCS_MAPPER);
+    struct dirent *e;
+    bool found = false;
+
+    while (d != NULL && !found && (e = readdir(d)) != NULL) {
+        found = strncmp(e->d_name, prefix, strlen(prefix)) == 0 && strlen(e->d_name) < DM_NAME_LEN;
+        if (found) {
+            (void)snprintf(ret, DM_NAME_LEN, "%.*s", DM_NAME_LEN - 1, e->d_name);
+        }
+    }
+    if (d != NULL) {
+        closedir(d);
+    }
+    return found;
+}
+
+int gcs_mapper_drop_all(const char *prefix, struct gcs_words *w) {
+    char name[DM_NAME_LEN];
+    int rc = 0;
+
+    /* A drop takes the file away, so each is found once. */
+    for (int i = 0; rc == 0 && i < DROPS_MAX && find_name(prefix, name); i++) {
+        rc = gcs_mapper_drop(name, w);
+    }
+    return rc;
+}
+
+int gcs_mapper_status(const char *name, char *ret, size_t bytes) {
+    struct gcs_words ignored;
+    union request r;
+    int control = open_control(&ignored);
+
+    if (control < 0) {
+        return -1;
+    }
+    put_head(&r, name, 0);
+    int rc = ioctl(control, DM_TABLE_STATUS, &r);
+    close(control);
+    if (rc < 0 || r.head.target_count != 1 || (r.head.flags & DM_BUFFER_FULL_FLAG) != 0 ||
+        r.head.data_start > sizeof r - sizeof r.table.row - bytes) {
+        return -1;
+    }
+    (void)snprintf(ret, bytes, "%s",
+                   (const char *)&r + r.head.data_start + sizeof(struct dm_target_spec));
+    return 0;
 }

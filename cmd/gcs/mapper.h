@@ -25,5 +25,11 @@ int gcs_mapper_make(const struct gcs_mapped *m, char ret[GCS_MAPPER_PATH_BYTES],
 /* Not there: done. Also takes away what another program made. */
 int gcs_mapper_drop(const char *name, struct gcs_words *w);
 
+/* All whose names begin so, by their device files. */
+int gcs_mapper_drop_all(const char *prefix, struct gcs_words *w);
+
+/* What the target says of itself; -1: there is no such device. */
+int gcs_mapper_status(const char *name, char *ret, size_t bytes);
+
 /* The device file of that name. */
 void gcs_mapper_path(const char *name, char ret[GCS_MAPPER_PATH_BYTES]);

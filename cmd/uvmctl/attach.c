@@ -24,7 +24,7 @@ struct change {
     const char *method;
     uint64_t call; /* under way; 0: not sent */
     char *host;    /* of an attach */
-    const char *guest_path, *filesystem, *options[OPTIONS_MAX];
+    const char *guest_path, *filesystem, *verity, *options[OPTIONS_MAX];
     size_t options_count;
     uint64_t partition;
     bool read_only, ensure, block_dev, mount, encrypted;
@@ -212,6 +212,8 @@ static const struct option_row attach_rows[] = {
     {"option", 'o', "WORD", "an option of the mount; may be repeated"},
     {"encrypted", 0, NULL,
      "format it under a key that is forgotten at detach; what is there is lost"},
+    {"verity", 0, "ROOTHASH",
+     "the image has a dm-verity tree: check all that is read against this"},
     REACH_OPTIONS,
     {NULL, 0, NULL, NULL},
 };
@@ -243,6 +245,10 @@ static bool attach_option(struct reach *r, const struct option_row *row, const c
         return true;
     case 7:
         c->encrypted = true;
+        return true;
+    case 8:
+        c->verity = value;
+        c->read_only = true;
         return true;
     default:
         break;
@@ -294,7 +300,7 @@ static cJSON *attach_params(struct change *c) {
         (c->partition == 0 || uvm__json_add_u64(s, "partition", c->partition) != NULL) &&
         put_text(s, "filesystem", c->filesystem) && put_flag(s, "ensure_filesystem", c->ensure) &&
         put_flag(s, "block_dev", c->block_dev) && put_flag(s, "encrypted", c->encrypted) &&
-        put_options(s, c);
+        put_text(s, "verity", c->verity) && put_options(s, c);
     if (!ok) {
         out_message("attach: out of memory");
         cJSON_Delete(params);
@@ -327,7 +333,8 @@ const struct verb verb_attach = {
     .status = "0, 1, 2, 3 when there is no such UVM, 4 when it is in the wrong state, or disk or\n"
               "GUESTPATH are in use in another way, 124 the timeout passed, 130 interrupted.",
     .example = "uvmctl attach web scsi data.vhdx --mount /data\n"
-               "uvmctl attach web scsi new.img --mount auto --filesystem ext4 --ensure-filesystem",
+               "uvmctl attach web scsi new.img --mount auto --filesystem ext4 --ensure-filesystem\n"
+               "uvmctl attach web scsi scratch.img --mount /scratch --encrypted",
     .run = attach,
 };
 

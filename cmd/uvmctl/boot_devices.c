@@ -27,6 +27,7 @@ static bool read_vpmem(struct boot_device *d, const char *who, const char *word)
     d->params.vpmem = (struct uvm_vpmem_params)UVM_VPMEM_PARAMS_INIT;
     d->params.vpmem.host_path = d->words.params.host_path;
     d->params.vpmem.guest_path = d->words.params.guest_path;
+    d->params.vpmem.verity = d->words.params.verity;
     return true;
 }
 

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define VERITY "verity="
+
 char *disk_host_path(const char *who, const char *path) {
     char *full = realpath(path, NULL);
     if (full == NULL) {
@@ -29,8 +31,10 @@ bool disk_words_read(struct disk_words *ret, const char *who, const char *word) 
     if (flag != NULL) {
         *flag++ = 0;
     }
-    if (flag != NULL && strcmp(flag, "ro") != 0 && strcmp(flag, "encrypted") != 0) {
-        out_usage("%s: \"%s\": \"%s\" is neither \"ro\" nor \"encrypted\"", who, word, flag);
+    bool checked = flag != NULL && strncmp(flag, VERITY, strlen(VERITY)) == 0;
+    if (flag != NULL && !checked && strcmp(flag, "ro") != 0 && strcmp(flag, "encrypted") != 0) {
+        out_usage("%s: \"%s\": \"%s\" is neither \"ro\" nor \"encrypted\" nor \"" VERITY "HASH\"",
+                  who, word, flag);
         free(d.text);
         return false;
     }
@@ -42,7 +46,8 @@ bool disk_words_read(struct disk_words *ret, const char *who, const char *word) 
     d.params.host_path = d.host;
     d.params.guest_path = guest == NULL || *guest == 0 ? NULL : guest;
     d.params.mount = d.params.guest_path != NULL;
-    d.params.read_only = flag != NULL && strcmp(flag, "ro") == 0;
+    d.params.read_only = checked || (flag != NULL && strcmp(flag, "ro") == 0);
+    d.params.verity = checked ? flag + strlen(VERITY) : NULL;
     d.params.encrypted = flag != NULL && !d.params.read_only;
     *ret = d;
     return true;

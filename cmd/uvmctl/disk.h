@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * disk.h — a disk as a word of the command line: HOST[,GUEST[,ro|encrypted]].
+ * disk.h — a disk as a word of the command line: HOST[,GUEST[,ro|encrypted|verity=HASH]].
  */
 #pragma once
 #include "uvm/devices.h"

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT
- * gcs_device_fuzz.c — what gcs-device reads: settings of a request, and the kernel's list of mounts.
+ * gcs_device_fuzz.c — what gcs-device reads: settings of a request, the kernel's list of mounts, and what an image
+ * says of its hash tree.
  *
  * The first byte says which. Any settings give values in their ranges, or words; a path that passes the check has
  * no step that leads up. Any text is a line of mountinfo or is not; and a line made of a path, as the kernel
- * escapes it, gives back the path.
+ * escapes it, gives back the path. A hash tree that is taken lies in its device.
  */
 #include "async/check.h"
 #include "async/json.h"
 #include "cmd/gcs/mountinfo.h"
 #include "cmd/gcs/place.h"
 #include "cmd/gcs/storage.h"
+#include "cmd/gcs/verity.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,12 +101,42 @@ static void mounts(const char *text, size_t bytes) {
     free(copy);
 }
 
+/* ---- hash trees --------------------------------------------------------------------------- */
+
+/* A superblock, the image's first bytes, and how large the device is behind the file system's end. */
+static void verity(const uint8_t *data, size_t bytes) {
+    uint8_t superblock[GCS_VERITY_SUPERBLOCK_BYTES] = {0}, head[GCS_VERITY_HEAD_BYTES] = {0};
+    struct gcs_words w = {.status = 0};
+    struct gcs_verity_tree t;
+    uint64_t at = 0, more = 0;
+
+    size_t n = bytes < sizeof superblock ? bytes : sizeof superblock;
+    memcpy(superblock, data, n);
+    memcpy(head, data + n, bytes - n < sizeof head ? bytes - n : sizeof head);
+    memcpy(&more, superblock + sizeof superblock - sizeof more, sizeof more);
+    if (gcs_verity_data_end(head, &at, &w) < 0) {
+        UVM_ASSERT(w.text[0] != '\0');
+        return;
+    }
+    uint64_t device = at + (more & 0xffffffff);
+    if (gcs_verity_tree(superblock, at, device, &t, &w) < 0) {
+        UVM_ASSERT(w.text[0] != '\0');
+        return;
+    }
+    UVM_ASSERT(t.data_blocks > 0 && t.data_blocks <= at / t.data_block_bytes);
+    UVM_ASSERT(t.hash_start * t.hash_block_bytes >= at + sizeof superblock);
+    UVM_ASSERT(t.hash_start <= device / t.hash_block_bytes);
+    UVM_ASSERT(t.salt[0] != '\0' && memchr(t.salt, '\0', sizeof t.salt) != NULL);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     if (bytes == 0) {
         return 0;
     }
     if (data[0] == 'm') {
         mounts((const char *)data + 1, bytes - 1);
+    } else if (data[0] == 'v') {
+        verity(data + 1, bytes - 1);
     } else {
         settings((const char *)data + 1, bytes - 1);
     }

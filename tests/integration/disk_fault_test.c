@@ -85,7 +85,8 @@ static void test_boot_with_a_disk_that_cannot_be(void **state) {
     expect(125, "", "no file system that is known", LIST("--scsi", disk, "--", "true"));
     expect_nobody_left(SHORT_MS);
     (void)snprintf(disk, sizeof disk, "%s,/data,rw", image("data.img"));
-    expect(125, "", "\"rw\" is neither \"ro\" nor \"encrypted\"", LIST("--scsi", disk, "--", "true"));
+    expect(125, "", "\"rw\" is neither \"ro\" nor \"encrypted\" nor \"verity=HASH\"",
+           LIST("--scsi", disk, "--", "true"));
     (void)snprintf(disk, sizeof disk, "%s,/data,ro", image("data.img"));
     expect(1, "", NULL, LIST("--scsi", disk, "--", "sh", "-c", "echo x > /data/x"));
     expect(125, "", "No such file", LIST("--rootfs", image("missing.img"), "--", "true"));

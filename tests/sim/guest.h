@@ -127,6 +127,7 @@ struct guest_mount {
     uint64_t lun, partition;
     bool read_only, block_dev, encrypted, ensure_filesystem;
     char filesystem[32], options[64]; /* joined by commas */
+    char verity[65];                  /* the root hash */
 };
 bool guest_mount_at(const struct guest *g, const char *path, struct guest_mount *ret);
 uint32_t guest_mounts(const struct guest *g);

@@ -116,6 +116,8 @@ static void read_mount(const cJSON *s, struct guest_mount *ret) {
                                 .encrypted = flag_of(s, "Encrypted"),
                                 .ensure_filesystem = flag_of(s, "EnsureFilesystem")};
     (void)snprintf(ret->filesystem, sizeof ret->filesystem, "%s", text_of(s, "Filesystem"));
+    (void)snprintf(ret->verity, sizeof ret->verity, "%s",
+                   text_of(get(s, "VerityInfo"), "RootDigest"));
     const cJSON *it;
     size_t len = 0;
     cJSON_ArrayForEach(it, get(s, "Options")) {
@@ -130,6 +132,8 @@ static void read_image(const cJSON *s, struct guest_mount *ret) {
         (struct guest_mount){.controller = UVM__SIM_VPMEM + (unsigned)number_of(s, "DeviceNumber"),
                              .lun = number_of(get(s, "MappingInfo"), "DeviceOffsetInBytes"),
                              .read_only = true};
+    (void)snprintf(ret->verity, sizeof ret->verity, "%s",
+                   text_of(get(s, "VerityInfo"), "RootDigest"));
 }
 
 static bool take(uint32_t *count) {

@@ -15,6 +15,8 @@
 
 /* ---- flows -------------------------------------------------------------------------------- */
 
+#define ROOT_HASH "0123456789abcdef0123456789abcdef0123456789abcdef0123456789ABCDEF"
+
 static void bare_and_mounted(void **unused) {
     (void)unused;
     struct world w;
@@ -70,6 +72,11 @@ static void everything_reaches_the_guest(void **unused) {
     p.read_only = true;
     disk_attach_well(&w, &p, id);
     EXPECT(&w, guest_mount_at(disk_guest(&w), "/dev-link", &m) && m.block_dev && m.read_only);
+    p = disk_mount("/c", "/layer");
+    p.read_only = true;
+    p.verity = ROOT_HASH;
+    disk_attach_well(&w, &p, id);
+    EXPECT(&w, guest_mount_at(disk_guest(&w), "/layer", &m) && strcmp(m.verity, ROOT_HASH) == 0);
     disk_expect_agreement(&w);
     disk_close(&w);
 }
@@ -272,6 +279,43 @@ static void nothing_happens_before_a_refusal(void **unused) {
     disk_close(&w);
 }
 
+/* What is checked is checked in one way, and what is encrypted is there once. */
+static void checked_or_not(void **unused) {
+    (void)unused;
+    static const char *const wrong[] = {"", "12", ROOT_HASH "0", "x" ROOT_HASH, NULL};
+    struct world w;
+    char id[32], again[32];
+    disk_open(&w, "checked or not");
+    struct uvm_scsi_params p = disk_mount("/a", "/data");
+    for (size_t i = 0; wrong[i] != NULL; i++) {
+        p.verity = wrong[i];
+        EXPECT_EQ(&w, disk_attach_code(&w, &p), UVM_E_INVAL);
+    }
+    p.verity = ROOT_HASH;
+    EXPECT_EQ(&w, disk_attach_code(&w, &p), UVM_E_INVAL); /* not read-only */
+    p.read_only = true;
+    disk_attach_well(&w, &p, id);
+    disk_attach_well(&w, &p, again);
+    assert_string_equal(id, again);
+    struct uvm_scsi_params q = p;
+    q.guest_path = "/other";
+    EXPECT_EQ(&w, disk_attach_code(&w, &q), UVM_E_EXISTS);
+    q.verity = NULL;
+    EXPECT_EQ(&w, disk_attach_code(&w, &q), UVM_E_EXISTS);
+    q.partition = 1; /* that is something else */
+    EXPECT_EQ(&w, disk_attach_code(&w, &q), UVM_OK);
+    q = disk_mount("/b", "/b");
+    q.encrypted = true;
+    disk_attach_well(&w, &q, id);
+    q.guest_path = "/b2";
+    EXPECT_EQ(&w, disk_attach_code(&w, &q), UVM_E_EXISTS);
+    q.encrypted = false;
+    q.block_dev = true;
+    EXPECT_EQ(&w, disk_attach_code(&w, &q), UVM_E_EXISTS);
+    disk_expect_agreement(&w);
+    disk_close(&w);
+}
+
 static void what_contradicts_is_refused(void **unused) {
     (void)unused;
     struct world w;
@@ -464,6 +508,7 @@ int main(void) {
         cmocka_unit_test(slots_are_counted),
         cmocka_unit_test(nothing_happens_before_a_refusal),
         cmocka_unit_test(what_contradicts_is_refused),
+        cmocka_unit_test(checked_or_not),
         cmocka_unit_test(only_while_it_runs),
         cmocka_unit_test(attach_while_it_leaves),
         cmocka_unit_test(attach_while_another_is_taken_back),

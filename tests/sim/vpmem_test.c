@@ -85,6 +85,9 @@ static void sharing(void **state) {
     p.guest_path = "/other";
     EXPECT_EQ(&w, disk_vpmem_code(&w, &p, NULL), UVM_E_EXISTS);
     p.guest_path = NULL;
+    p.verity = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    EXPECT_EQ(&w, disk_vpmem_code(&w, &p, NULL), UVM_E_EXISTS);
+    p.verity = NULL;
     p.whole_device = true;
     EXPECT_EQ(&w, disk_vpmem_code(&w, &p, NULL), UVM_E_EXISTS);
     q.guest_path = "/layer";
@@ -97,6 +100,37 @@ static void sharing(void **state) {
     disk_detach_well(&w, one);
     disk_expect_nothing(&w);
     EXPECT_EQ(&w, disk_detach_code(&w, one), UVM_E_NOTFOUND);
+    disk_close(&w);
+}
+
+static void checked(void **state) {
+    static const char hash[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    struct world w;
+    char one[32], two[32];
+    struct guest_mount m;
+    (void)state;
+    open_vm(&w, 2, 64);
+    struct uvm_vpmem_params p = image("/a");
+    p.guest_path = "/layer";
+    p.verity = "none";
+    EXPECT_EQ(&w, disk_vpmem_code(&w, &p, NULL), UVM_E_INVAL);
+    p.verity = hash;
+    EXPECT_EQ(&w, disk_vpmem_code(&w, &p, one), UVM_OK);
+    EXPECT(&w, guest_mount_at(disk_guest(&w), "/layer", &m) && strcmp(m.verity, hash) == 0);
+    EXPECT_EQ(&w, disk_vpmem_code(&w, &p, two), UVM_OK);
+    assert_string_equal(one, two);
+    p.verity = NULL;
+    EXPECT_EQ(&w, disk_vpmem_code(&w, &p, NULL), UVM_E_EXISTS);
+    p.verity = "1123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    EXPECT_EQ(&w, disk_vpmem_code(&w, &p, NULL), UVM_E_EXISTS);
+    disk_detach_well(&w, one);
+    disk_detach_well(&w, one);
+    disk_expect_nothing(&w);
+    p.or_scsi = true; /* as a disk it is checked too */
+    uvm__sim_set_image_bytes(w.host, 65 * MIB);
+    EXPECT_EQ(&w, disk_vpmem_code(&w, &p, one), UVM_OK);
+    EXPECT(&w, guest_mount_at(disk_guest(&w), "/layer", &m) && strcmp(m.verity, p.verity) == 0);
+    EXPECT(&w, strncmp(one, "scsi-", 5) == 0);
     disk_close(&w);
 }
 
@@ -191,9 +225,10 @@ static void refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(places),        cmocka_unit_test(sharing),
-        cmocka_unit_test(whole_devices), cmocka_unit_test(without_devices),
-        cmocka_unit_test(of_a_boot),     cmocka_unit_test(refusals),
+        cmocka_unit_test(places),          cmocka_unit_test(sharing),
+        cmocka_unit_test(checked),         cmocka_unit_test(whole_devices),
+        cmocka_unit_test(without_devices), cmocka_unit_test(of_a_boot),
+        cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
