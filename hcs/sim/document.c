@@ -73,6 +73,25 @@ static int read_images(uvm_engine *e, const struct uvm__doc *doc, struct uvm__si
     return 0;
 }
 
+static int read_functions(uvm_engine *e, const struct uvm__doc *doc, struct uvm__sim_document *d,
+                          struct uvm__fail *why) {
+    const struct uvm__doc_devices *v = &doc->vm.devices;
+    for (size_t i = 0; i < v->vpci_count; i++) {
+        const char *words;
+        struct uvm__sim_disk *x = uvm__sim_function_new(e, v->vpci[i].guid, &v->vpci[i]);
+        if (x == NULL) {
+            return -UVM_E_NOMEM;
+        }
+        enum uvm_error_code code = uvm__sim_function_refused(&d->disks, x, &words);
+        uvm__list_append(&d->disks, &x->link);
+        if (code != UVM_OK) {
+            return uvm__fail(why, code, 0, "VirtualMachine.Devices.VirtualPci.%.36s: %s",
+                             v->vpci[i].guid, words);
+        }
+    }
+    return 0;
+}
+
 int uvm__sim_document_read(uvm_engine *e, const char *text, size_t bytes,
                            struct uvm__sim_document *d, struct uvm__fail *why) {
     struct uvm__doc doc = {0};
@@ -83,6 +102,7 @@ int uvm__sim_document_read(uvm_engine *e, const char *text, size_t bytes,
         rc = read_controllers(e, &doc, d, why);
         rc = rc < 0 ? rc : read_images(e, &doc, d);
         rc = rc < 0 ? rc : read_shares(e, &doc, d);
+        rc = rc < 0 ? rc : read_functions(e, &doc, d, why);
         (void)snprintf(d->facts.owner, sizeof d->facts.owner, "%s",
                        doc.owner == NULL ? "" : doc.owner);
         d->facts.vpmem_devices = doc.vm.devices.vpmem.maximum_count;

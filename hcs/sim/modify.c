@@ -241,6 +241,11 @@ static uvm_error *refusal(struct modify *m) {
     if (m->request.kind == UVM__MODIFY_PLAN9) {
         return there != NULL ? error(m, UVM_E_EXISTS, "the port is taken") : NULL;
     }
+    if (m->request.kind == UVM__MODIFY_VPCI) {
+        const char *why;
+        enum uvm_error_code code = uvm__sim_function_refused(&s->disks, m->disk, &why);
+        return code == UVM_OK ? NULL : error(m, code, why);
+    }
     if (m->request.kind != UVM__MODIFY_SCSI) {
         return refusal_of_image(m);
     }
@@ -390,6 +395,9 @@ static void place(struct modify *m) {
     } else if (r->kind == UVM__MODIFY_PLAN9) {
         m->controller = UVM__SIM_PLAN9;
         m->slot = r->settings.plan9.port;
+    } else if (r->kind == UVM__MODIFY_VPCI) {
+        m->controller = UVM__SIM_VPCI;
+        m->slot = uvm__sim_vpci_slot(r->guid);
     } else {
         m->controller = UVM__SIM_VPMEM + (unsigned)r->number;
         m->slot = r->offset;
@@ -404,6 +412,9 @@ static struct uvm__sim_disk *new_disk(struct modify *m) {
     }
     if (r->kind == UVM__MODIFY_PLAN9) {
         return uvm__sim_share_new(m->engine, &r->settings.plan9);
+    }
+    if (r->kind == UVM__MODIFY_VPCI) {
+        return uvm__sim_function_new(m->engine, r->guid, &r->settings.vpci);
     }
     uint64_t image = (s->host->image_bytes + UVM__DOC_VPMEM_PAGE_BYTES - 1) &
                      ~(uint64_t)(UVM__DOC_VPMEM_PAGE_BYTES - 1);
@@ -487,9 +498,6 @@ int uvm__sim_modify(struct uvm__hcs_system *s, const struct uvm__hcs_modify_para
     }
     if (rc == 0 && request.kind == UVM__MODIFY_VSMB) {
         rc = uvm__fail(&f, UVM_E_UNSUPPORTED, 0, "ResourcePath: this host has no shares");
-    }
-    if (rc == 0 && request.kind == UVM__MODIFY_VPCI) {
-        rc = uvm__fail(&f, UVM_E_UNSUPPORTED, 0, "ResourcePath: this host has no PCI functions");
     }
     if (rc == 0 && request.verb == UVM__MODIFY_UPDATE) {
         rc = uvm__fail(&f, UVM_E_UNSUPPORTED, 0, "RequestType: an attachment cannot be changed");

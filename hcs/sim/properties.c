@@ -4,6 +4,7 @@
  */
 #include "async/json.h"
 #include "hcs/sim/sim_int.h"
+#include <string.h>
 
 static bool add(cJSON *to, const char *key, const char *text) {
     return cJSON_AddStringToObject(to, key, text) != NULL;
@@ -33,6 +34,16 @@ static bool add_share(cJSON *o, const struct uvm__sim_disk *d) {
            cJSON_AddBoolToObject(o, "ReadOnly", d->read_only) != NULL;
 }
 
+static bool add_function(cJSON *o, const struct uvm__sim_disk *d) {
+    struct uvm__modify m = {.kind = UVM__MODIFY_VPCI};
+    char path[UVM__MODIFY_PATH_BYTES];
+    struct uvm__fail f;
+    memcpy(m.guid, d->name, sizeof m.guid);
+    return uvm__modify_path(&m, path, &f) == 0 && add(o, "Kind", "VirtualPci") &&
+           add(o, "ResourcePath", path) && add(o, "State", "Present") &&
+           add(o, "Function", d->path);
+}
+
 static bool add_disk(cJSON *list, const struct uvm__sim_system *s, const struct uvm__sim_disk *d) {
     cJSON *o = cJSON_CreateObject();
     char guid[UVM_GUID_TEXT], path[UVM__MODIFY_PATH_BYTES];
@@ -43,6 +54,9 @@ static bool add_disk(cJSON *list, const struct uvm__sim_system *s, const struct 
     }
     if (d->controller == UVM__SIM_PLAN9) {
         return add_share(o, d);
+    }
+    if (d->controller == UVM__SIM_VPCI) {
+        return add_function(o, d);
     }
     if (d->controller >= UVM__SIM_VPMEM) {
         return add_image(o, d);

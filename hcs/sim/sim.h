@@ -95,6 +95,9 @@ struct uvm__vmbus *uvm__sim_vmbus(struct uvm__hcs_system *s);
 #define UVM__SIM_VPMEM 16u
 /* So is a Plan9 share: in the slot of its port. */
 #define UVM__SIM_PLAN9 1024u
+/* And so is an assigned PCI function: in a slot that its instance's GUID gives. */
+#define UVM__SIM_VPCI 1025u
+uint64_t uvm__sim_vpci_slot(const char *guid);
 /* How large every image is from now on; 1 MiB at first. */
 void uvm__sim_set_image_bytes(struct uvm__sim_host *h, uint64_t bytes);
 /* Whether a disk is in the slot; its path (until it is removed) and access. */

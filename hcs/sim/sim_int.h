@@ -31,9 +31,10 @@ struct uvm__sim_disk {
     struct uvm__list link;
     unsigned controller;
     uint64_t lun;
-    uint64_t bytes;        /* of an image in VPMem: the range that it takes */
-    bool read_only, whole; /* the second: of a device of VPMem */
-    char name[UVM__DOC_SHARE_NAME_BYTES_MAX + 1]; /* of a Plan9 share */
+    uint64_t
+        bytes; /* of an image in VPMem: the range that it takes; of a PCI function: the virtual one */
+    bool read_only, whole;                        /* the second: of a device of VPMem */
+    char name[UVM__DOC_SHARE_NAME_BYTES_MAX + 1]; /* of a Plan9 share; of a PCI function its GUID */
     char path[];
 };
 
@@ -113,6 +114,13 @@ void uvm__sim_disk_add(struct uvm__sim_system *s, struct uvm__sim_disk *take_d);
 void uvm__sim_disks_free(struct uvm__sim_system *s);
 /* Whether one of them has the file in a way that excludes another such use. */
 bool uvm__sim_disk_excluded(const struct uvm__list *disks, const char *path, bool read_only);
+
+/* vpci.c: NULL: no memory. */
+struct uvm__sim_disk *uvm__sim_function_new(uvm_engine *e, const char *guid,
+                                            const struct uvm__doc_vpci *v);
+/* Whether it can be beside what is there: UVM_OK, or why not. */
+enum uvm_error_code uvm__sim_function_refused(const struct uvm__list *disks,
+                                              const struct uvm__sim_disk *x, const char **ret_why);
 
 /* document.c: -UVM_E_NOMEM or what the document gets wrong, with words in `why`; then nothing is kept. */
 int uvm__sim_document_read(uvm_engine *e, const char *text, size_t bytes,

@@ -34,6 +34,10 @@ int disk_detach(struct world *w, struct world_call *c, const char *id) {
     return WORLD_START(w, c, uvm_detach(w->vm, id, w->scope, world_on_done, c, &c->op));
 }
 
+int disk_vpci(struct world *w, struct world_call *c, const struct uvm_vpci_params *p) {
+    return WORLD_START(w, c, uvm_vpci_attach(w->vm, p, w->scope, world_on_done, c, &c->op));
+}
+
 static int finish(struct world *w, struct world_call *c, int rc, char *ret_id) {
     if (rc < 0) {
         return -rc;
@@ -57,6 +61,11 @@ int disk_attach_code(struct world *w, const struct uvm_scsi_params *p) {
 int disk_vpmem_code(struct world *w, const struct uvm_vpmem_params *p, char ret_id[32]) {
     struct world_call c = {0};
     return finish(w, &c, disk_vpmem(w, &c, p), ret_id);
+}
+
+int disk_vpci_code(struct world *w, const struct uvm_vpci_params *p, char ret_id[32]) {
+    struct world_call c = {0};
+    return finish(w, &c, disk_vpci(w, &c, p), ret_id);
 }
 
 void disk_attach_well(struct world *w, const struct uvm_scsi_params *p, char ret_id[32]) {
@@ -91,6 +100,19 @@ static bool flag(const cJSON *o, const char *key) {
     return b;
 }
 
+static void read_place(const cJSON *at, bool vpci, struct disk_row *r) {
+    bool vpmem = uvm__json_get(UVM__JSON_STRICT, at, "device") != NULL;
+    if (vpci) {
+        r->controller = UVM__SIM_VPCI;
+        r->lun =
+            uvm__sim_vpci_slot(uvm__json_string(uvm__json_get(UVM__JSON_STRICT, at, "instance")));
+        return;
+    }
+    r->controller = vpmem ? UVM__SIM_VPMEM + (unsigned)number(at, "device")
+                          : (unsigned)number(at, "controller");
+    r->lun = number(at, vpmem ? "offset" : "lun");
+}
+
 uint32_t disk_rows(struct world *w, struct disk_row *ret, uint32_t max) {
     const char *text = uvm_vm_devices(w->vm);
     cJSON *tree;
@@ -103,17 +125,15 @@ uint32_t disk_rows(struct world *w, struct disk_row *ret, uint32_t max) {
         EXPECT(w, n < max);
         struct disk_row *r = &ret[n++];
         put_text(o, "id", r->id, sizeof r->id);
-        put_text(o, "host_path", r->host_path, sizeof r->host_path);
+        bool vpci = uvm__json_get(UVM__JSON_STRICT, o, "virtual_function") != NULL;
+        put_text(o, vpci ? "device" : "host_path", r->host_path, sizeof r->host_path);
         put_text(o, "guest_path", r->guest_path, sizeof r->guest_path);
         put_text(o, "state", r->state, sizeof r->state);
         const cJSON *at = uvm__json_get(UVM__JSON_STRICT, o, "location");
-        bool vpmem = uvm__json_get(UVM__JSON_STRICT, at, "device") != NULL;
-        r->controller = vpmem ? UVM__SIM_VPMEM + (unsigned)number(at, "device")
-                              : (unsigned)number(at, "controller");
-        r->lun = number(at, vpmem ? "offset" : "lun");
+        read_place(at, vpci, r);
         r->refs = (uint32_t)number(o, "refs");
         r->quarantined = flag(o, "quarantined");
-        r->read_only = flag(o, "read_only");
+        r->read_only = !vpci && flag(o, "read_only");
     }
     cJSON_Delete(tree);
     return n;

@@ -14,15 +14,17 @@ struct uvm_scsi_params disk_mount(const char *host_path, const char *guest_path)
 
 int disk_attach(struct world *w, struct world_call *c, const struct uvm_scsi_params *p);
 int disk_vpmem(struct world *w, struct world_call *c, const struct uvm_vpmem_params *p);
+int disk_vpci(struct world *w, struct world_call *c, const struct uvm_vpci_params *p);
 int disk_detach(struct world *w, struct world_call *c, const char *id);
 /* Within the usual time, with this code. The id of an attachment is copied. */
 void disk_attach_well(struct world *w, const struct uvm_scsi_params *p, char ret_id[32]);
 int disk_attach_code(struct world *w, const struct uvm_scsi_params *p);
 int disk_vpmem_code(struct world *w, const struct uvm_vpmem_params *p, char ret_id[32]);
+int disk_vpci_code(struct world *w, const struct uvm_vpci_params *p, char ret_id[32]);
 void disk_detach_well(struct world *w, const char *id);
 int disk_detach_code(struct world *w, const char *id);
 
-/* One row of uvm_vm_devices(). Of VPMem controller and LUN are as hcs/sim/sim.h has them. */
+/* One row of uvm_vm_devices(). Of other kinds controller and LUN are as hcs/sim/sim.h has them. */
 struct disk_row {
     char id[32], host_path[64], guest_path[64], state[16];
     unsigned controller;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * guest_disk.c — the simulated agent's part of disks: MappedVirtualDisk, SCSIDevice and VPMemDevice, a table of
- * mounts.
+ * guest_disk.c — the simulated agent's part of disks: MappedVirtualDisk, SCSIDevice, VPMemDevice and
+ * VPCIDevice, a table of mounts.
  *
  * As the reference's agent: a mount needs the disk, which the host must have attached by then; unmounting
  * what is not mounted is no error; a disk is let go of for good. A guest whose disk goes while it is
@@ -71,7 +71,22 @@ static bool is_mounted(const struct guest *g, unsigned controller, uint64_t lun)
     return false;
 }
 
+/* The host's notice came first, and the guest let go. */
+static void let_go(struct guest *g, unsigned controller, uint64_t lun) {
+    struct uvm__list *it, *tmp;
+    UVM__LIST_FOREACH_SAFE(it, tmp, &g->mounts) {
+        struct mount *m = UVM__CONTAINER_OF(it, struct mount, link);
+        if (m->what.controller == controller && m->what.lun == lun) {
+            forget(g, m);
+        }
+    }
+}
+
 void guest_disk_removed(struct guest *g, unsigned controller, uint64_t lun) {
+    if (controller == UVM__SIM_VPCI) {
+        let_go(g, controller, lun);
+        return;
+    }
     if (controller >= UVM__SIM_VPMEM) { /* nothing lets go of memory; it must not be mounted */
         g->seen->yanked += is_mounted(g, controller, lun);
         return;
@@ -134,6 +149,15 @@ static void read_image(const cJSON *s, struct guest_mount *ret) {
                              .read_only = true};
     (void)snprintf(ret->verity, sizeof ret->verity, "%s",
                    text_of(get(s, "VerityInfo"), "RootDigest"));
+}
+
+/* A PCI function is shown at its place in the view for as long as it is there. */
+static const char *function_path(const cJSON *s, struct guest_mount *ret, char buf[96]) {
+    const char *guid = text_of(s, "VMBusGUID");
+    *ret = (struct guest_mount){.controller = UVM__SIM_VPCI};
+    (void)snprintf(buf, 96, "/sys/bus/vmbus/devices/%s", guid);
+    ret->lun = uvm__sim_vpci_slot(guid);
+    return buf;
 }
 
 static bool take(uint32_t *count) {
@@ -211,6 +235,11 @@ static void modify_now(struct guest_held *h) {
         const char *path = text_of(settings, "MountPath");
         read_image(settings, &what);
         failed = add ? do_mount(g, path, &what) : do_unmount(g, path);
+    } else if (strcmp(type, "VPCIDevice") == 0 && add) {
+        char buf[96];
+        const char *path = function_path(settings, &what, buf);
+        struct guest_mount there;
+        failed = guest_mount_at(g, path, &there) ? NULL : do_mount(g, path, &what);
     } else if (strcmp(type, "SCSIDevice") == 0 && !add) {
         failed = do_eject(g, &what);
     }

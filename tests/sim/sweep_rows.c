@@ -71,6 +71,23 @@ static void prepare_image(struct sweep *s) {
     EXPECT_EQ(&s->w, disk_vpmem_code(&s->w, &p, s->id), UVM_OK);
 }
 
+static int start_function(struct sweep *s, struct world_call *c, uvm_scope *scope) {
+    struct uvm_vpci_params p = UVM_VPCI_PARAMS_INIT;
+    p.device = PATH;
+    return WORLD_START(&s->w, c, uvm_vpci_attach(s->w.vm, &p, scope, world_on_done, c, &c->op));
+}
+
+static int start_function_joined(struct sweep *s, struct world_call *c, uvm_scope *scope) {
+    int rc = start_function(s, &s->beside, NULL);
+    return rc < 0 ? rc : start_function(s, c, scope);
+}
+
+static void prepare_function(struct sweep *s) {
+    struct uvm_vpci_params p = UVM_VPCI_PARAMS_INIT;
+    p.device = PATH;
+    EXPECT_EQ(&s->w, disk_vpci_code(&s->w, &p, s->id), UVM_OK);
+}
+
 static int start_detach(struct sweep *s, struct world_call *c, uvm_scope *scope) {
     return WORLD_START(&s->w, c, uvm_detach(s->w.vm, s->id, scope, world_on_done, c, &c->op));
 }
@@ -151,6 +168,15 @@ const struct sweep_row *const sweep_rows[] = {
     &(const struct sweep_row){"detach in VPMem",
                               {.disks = -1, .mounts = -1, .rows = -1},
                               .prepare = prepare_image,
+                              .start = start_detach},
+    &(const struct sweep_row){
+        "attach a PCI function", {.disks = 1, .mounts = 1, .rows = 1}, .start = start_function},
+    &(const struct sweep_row){"attach a PCI function beside another",
+                              {.disks = 1, .mounts = 1, .rows = 1},
+                              .start = start_function_joined},
+    &(const struct sweep_row){"detach a PCI function",
+                              {.disks = -1, .mounts = -1, .rows = -1},
+                              .prepare = prepare_function,
                               .start = start_detach},
     &sweep_exec,
     &sweep_exec_io,
