@@ -99,6 +99,10 @@ struct uvm_vpci_params {
 #define UVM_VPCI_PARAMS_INIT                                                                       \
     { sizeof(struct uvm_vpci_params), NULL, 0, NULL }
 
+/* Takes a device's id as containers' documents have it apart: DEVICE, or DEVICE/N (or \N) with a decimal N of at most
+ * 65535, which is the virtual function (else 0). Returns the bytes of DEVICE. */
+size_t uvm_vpci_id_split(const char *id, uint32_t *ret_virtual_function);
+
 /* Assigns a PCI function: done when the guest has it, at guest_path, a folder with pci<DDDD:BB>/<DDDD:BB:SS.F>. Its
  * driver is the guest's affair. Legal, commit point and sharing as uvm_scsi_attach(); device and virtual_function
  * are what is shared. uvm_detach() tells the guest first, whose driver lets go of the function; a guest that

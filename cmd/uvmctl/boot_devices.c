@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static bool read_scsi(struct boot_device *d, const char *who, const char *word) {
     if (!disk_words_read(&d->words, who, word)) {
@@ -31,6 +32,24 @@ static bool read_vpmem(struct boot_device *d, const char *who, const char *word)
     return true;
 }
 
+/* The words' text is the device and behind it, where there is one, the GUID. */
+static bool read_vpci(struct boot_device *d, const char *who, const char *word) {
+    d->words = (struct disk_words){.text = strdup(word)};
+    if (d->words.text == NULL) {
+        out_usage("%s: out of memory", who);
+        return false;
+    }
+    char *guid = strchr(d->words.text, ',');
+    if (guid != NULL) {
+        *guid++ = 0;
+    }
+    d->params.vpci = (struct uvm_vpci_params)UVM_VPCI_PARAMS_INIT;
+    d->params.vpci.device = d->words.text;
+    d->params.vpci.guid = guid;
+    d->words.text[uvm_vpci_id_split(d->words.text, &d->params.vpci.virtual_function)] = 0;
+    return true;
+}
+
 static const struct row {
     const char *option;
     size_t list; /* in struct uvm_vm_params */
@@ -39,6 +58,7 @@ static const struct row {
 } rows[BOOT_KIND_MAX] = {
     [BOOT_SCSI] = {"scsi", offsetof(struct uvm_vm_params, disks), read_scsi},
     [BOOT_VPMEM] = {"vpmem", offsetof(struct uvm_vm_params, vpmem), read_vpmem},
+    [BOOT_VPCI] = {"vpci", offsetof(struct uvm_vm_params, vpci), read_vpci},
 };
 
 bool boot_devices_add(struct boot_devices *b, enum boot_kind kind, const char *word,

@@ -6,6 +6,7 @@
 #include "hcs/modify_doc.h"
 #include "tests/unit/loop.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define GUID "df6d0690-79e5-55b6-a5ec-c1e2f77f580a"
@@ -106,6 +107,41 @@ static void a_share_is_named_by_its_settings(void **state) {
     loop_close(&k);
 }
 
+#define ASSIGNED "VirtualMachine/Devices/VirtualPci/6d0c7f4e-8c15-4a0b-9a8e-2f4ce9f0b7d1"
+static const char assign_text[] =
+    "{\"ResourcePath\":\"" ASSIGNED "\",\"RequestType\":\"Add\",\"Settings\":{\"Functions\":[{"
+    "\"DeviceInstancePath\":\"0000:3b:00.0\",\"VirtualFunction\":2}],"
+    "\"PropagateNumaAffinity\":true}}";
+
+static void a_function_is_named_by_its_instance(void **state) {
+    (void)state;
+    struct loop_kit k;
+    const struct uvm__doc_vpci_function function = {.device_instance_path = "0000:3b:00.0",
+                                                    .virtual_function = 2};
+    struct uvm__modify m = {.kind = UVM__MODIFY_VPCI, .has_settings = true}, got;
+    char path[UVM__MODIFY_PATH_BYTES];
+    struct uvm__fail f;
+    loop_open(&k);
+    (void)snprintf(m.guid, sizeof m.guid, "6D0C7F4E-8C15-4A0B-9A8E-2F4CE9F0B7D1");
+    m.settings.vpci = (struct uvm__doc_vpci){
+        .functions = &function, .functions_count = 1, .propagate_numa_affinity = true};
+    expect_build(&k, &m, assign_text);
+    assert_int_equal(uvm__modify_read(k.engine, assign_text, sizeof assign_text - 1, &got, &f), 0);
+    assert_int_equal(got.kind, UVM__MODIFY_VPCI);
+    assert_int_equal(got.settings.vpci.functions_count, 1);
+    assert_string_equal(got.settings.vpci.functions[0].device_instance_path, "0000:3b:00.0");
+    assert_int_equal(got.settings.vpci.functions[0].virtual_function, 2);
+    assert_int_equal(uvm__modify_path(&got, path, &f), 0);
+    assert_string_equal(path, ASSIGNED);
+    uvm__modify_deinit(&got);
+    m.settings.vpci.functions_count = 0;
+    char *text = NULL;
+    size_t bytes;
+    assert_int_equal(uvm__modify_build(k.engine, &m, &text, &bytes, &f), -UVM_E_INVAL);
+    assert_string_equal(f.msg, "Settings.Functions: 0 functions; a device has exactly one here");
+    loop_close(&k);
+}
+
 static void paths_are_written_one_way(void **state) {
     (void)state;
     char path[UVM__MODIFY_PATH_BYTES];
@@ -156,6 +192,8 @@ static void a_plan9_share_and_its_port(void **state) {
             "\"Port\":564," rest "}")
 #define ADD(settings) REQUEST(PATH, "\"RequestType\":\"Add\",\"Settings\":" settings)
 #define SHARE(settings) REQUEST(SHARES, "\"RequestType\":\"Add\",\"Settings\":" settings)
+#define ASSIGN(functions)                                                                          \
+    REQUEST(ASSIGNED, "\"RequestType\":\"Add\",\"Settings\":{\"Functions\":" functions "}")
 #define FILES(list)                                                                                \
     SHARE("{\"Name\":\"s1\",\"Path\":\"/a\",\"AllowedFiles\":" list                                \
           ",\"Options\":{\"RestrictFileAccess\":true}}")
@@ -171,6 +209,16 @@ static const struct {
     {REQUEST("VirtualMachine/Devices/Licensing", "\"RequestType\":\"Add\""), UVM_E_UNSUPPORTED,
      "ResourcePath: nothing that can be changed here"},
     {REQUEST(PATH "/", "\"RequestType\":\"Remove\""), UVM_E_UNSUPPORTED, "ResourcePath: "},
+    {REQUEST(ASSIGNED, "\"RequestType\":\"Add\""), UVM_E_INVAL, "Settings: missing"},
+    {REQUEST("VirtualMachine/Devices/VirtualPci/edu", "\"RequestType\":\"Remove\""),
+     UVM_E_UNSUPPORTED, "ResourcePath: "},
+    {ASSIGN("[]"), UVM_E_INVAL, "Settings.Functions: 0 functions"},
+    {ASSIGN("[{\"DeviceInstancePath\":\"a\"},{\"DeviceInstancePath\":\"b\"}]"), UVM_E_INVAL,
+     "Settings.Functions: 2 functions"},
+    {ASSIGN("[{\"VirtualFunction\":1}]"), UVM_E_INVAL,
+     "Settings.Functions[0].DeviceInstancePath: missing"},
+    {ASSIGN("[{\"DeviceInstancePath\":\"a\",\"VirtualFunction\":65536}]"), UVM_E_INVAL,
+     "Settings.Functions[0].VirtualFunction: 65536 is out of range (0 to 65535)"},
     {REQUEST("VirtualMachine/Devices/Scsi/" GUID "/Attachments/", "\"RequestType\":\"Remove\""),
      UVM_E_UNSUPPORTED, "ResourcePath: "},
     {REQUEST("VirtualMachine/Devices/Scsi/" GUID "/Attachments/01", "\"RequestType\":\"Remove\""),
@@ -307,6 +355,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(built_and_read_back),
         cmocka_unit_test(a_share_is_named_by_its_settings),
+        cmocka_unit_test(a_function_is_named_by_its_instance),
         cmocka_unit_test(paths_are_written_one_way),
         cmocka_unit_test(a_plan9_share_and_its_port),
         cmocka_unit_test(bad_ones_are_refused_by_name),
