@@ -61,6 +61,49 @@ static int check_memory(const struct uvm__admission *a, const struct uvm__hcs_ca
     return 0;
 }
 
+static int check_image(const struct uvm__admission *a, const struct uvm__hcs_capacity *c,
+                       const char *what, uint64_t need, struct uvm__fail *f) {
+    uint64_t promised = a->memory_mb + a->vms * c->overhead_mb;
+    bool bounded = a->limits.memory_mb_max != 0;
+    uint64_t max = bounded ? a->limits.memory_mb_max : c->memory_mb;
+
+    if (need > max || promised > max - need) {
+        return uvm__fail(f, UVM_E_LIMIT, 0,
+                         "%.160s: needs " MIB " of memory; %" PRIu64 " UVMs have " MIB
+                         " of the " MIB " that %s; detach another image, end a UVM%s",
+                         what, need, a->vms, promised, max,
+                         bounded ? "are allowed" : "the host has",
+                         bounded ? ", or allow more (memory_mb_max)" : ", or attach it by SCSI");
+    }
+    uint64_t untouched =
+        a->memory_mb > c->memory_touched_mb ? a->memory_mb - c->memory_touched_mb : 0;
+    if (!bounded && (need > c->memory_available_mb || untouched > c->memory_available_mb - need)) {
+        return uvm__fail(f, UVM_E_LIMIT, 0,
+                         "%.160s: needs " MIB " of memory; the host has " MIB " available, " MIB
+                         " of it promised; detach another image, end a UVM, or attach it by SCSI",
+                         what, need, c->memory_available_mb, untouched);
+    }
+    return 0;
+}
+
+int uvm__hcs_admit_image(struct uvm__hcs *h, const char *what, uint64_t memory_mb,
+                         struct uvm__fail *f) {
+    struct uvm__admission *a = &h->admission;
+    struct uvm__hcs_capacity c = endless;
+
+    if (h->ops->capacity != NULL) {
+        h->ops->capacity(h, &c);
+    }
+    int rc = check_image(a, &c, what, memory_mb, f);
+    a->memory_mb += rc == 0 ? memory_mb : 0;
+    return rc;
+}
+
+void uvm__hcs_dismiss_image(struct uvm__hcs *h, uint64_t memory_mb) {
+    UVM_ASSERT(h->admission.memory_mb >= memory_mb);
+    h->admission.memory_mb -= memory_mb;
+}
+
 int uvm__hcs_admit(struct uvm__hcs *h, const struct uvm__admission_demand *demand,
                    struct uvm__fail *f) {
     struct uvm__admission *a = &h->admission;

@@ -32,8 +32,9 @@ struct uvm__hcs_limits {
 
 struct uvm__admission {
     struct uvm__hcs_limits limits;
-    uint64_t vms, memory_mb; /* that were let in; overhead is not in it */
-    uint64_t tag;            /* of this ledger, among those of the host; 0: none yet */
+    uint64_t vms,
+        memory_mb; /* that were let in, images in memory among it; overhead is not in it */
+    uint64_t tag;  /* of this ledger, among those of the host; 0: none yet */
 };
 
 struct uvm__admission_demand {
@@ -46,3 +47,8 @@ struct uvm__admission_demand {
 int uvm__hcs_admit(struct uvm__hcs *h, const struct uvm__admission_demand *demand,
                    struct uvm__fail *f);
 void uvm__hcs_dismiss(struct uvm__hcs *h, uint64_t memory_mb);
+/* The same of an image that a VM which was let in gets into memory, `what` names it. VMs of other engines are
+ * counted only by what the host has available. */
+int uvm__hcs_admit_image(struct uvm__hcs *h, const char *what, uint64_t memory_mb,
+                         struct uvm__fail *f);
+void uvm__hcs_dismiss_image(struct uvm__hcs *h, uint64_t memory_mb);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * capacity.c — what this host has left for VMs: memory, and descriptors of this process.
  *
- * Guests take their memory page by page: how much of it each has touched is what its file has in blocks.
+ * Guests take their memory page by page: how much of it each has touched is what its file has in blocks. What
+ * images in virtual PMem have is theirs, too.
  */
 #include "hcs/qemu/qemu_int.h"
 
@@ -14,8 +15,12 @@
 #include "async/cleanup.h"
 #include "hcs/qemu/host_memory.h"
 
-#define VMM_OVERHEAD_MB 96u /* of a VMM beside its guest's memory, its translated code included */
-#define VM_DESCRIPTORS 24u  /* of a VM in this process: sockets, events, files, and a few streams */
+#define VM_DESCRIPTORS 24u /* of a VM in this process: sockets, events, files, and a few streams */
+
+static uint64_t blocks_of(int fd) {
+    struct stat st;
+    return fd >= 0 && fstat(fd, &st) == 0 ? (uint64_t)st.st_blocks * 512u : 0;
+}
 
 static uint64_t touched_mb(const struct uvm__qemu *q) {
     const struct uvm__list *it;
@@ -24,9 +29,9 @@ static uint64_t touched_mb(const struct uvm__qemu *q) {
     UVM__LIST_FOREACH(it, &q->systems) {
         const struct uvm__qemu_system *s =
             UVM__CONTAINER_OF((struct uvm__list *)(uintptr_t)it, struct uvm__qemu_system, link);
-        struct stat st;
-        if (s->ram_fd >= 0 && fstat(s->ram_fd, &st) == 0) {
-            bytes += (uint64_t)st.st_blocks * 512u;
+        bytes += blocks_of(s->ram_fd);
+        for (unsigned i = 0; i < s->vpmem_count; i++) {
+            bytes += blocks_of(s->vpmem[i]);
         }
     }
     return bytes >> 20;
@@ -59,7 +64,7 @@ void uvm__qemu_capacity(struct uvm__hcs *h, struct uvm__hcs_capacity *ret) {
         .memory_mb = m.total_mb,
         .memory_available_mb = m.available_mb,
         .memory_touched_mb = touched_mb(uvm__qemu_of(h)),
-        .overhead_mb = VMM_OVERHEAD_MB,
+        .overhead_mb = UVM__VMM_OVERHEAD_MB,
         .descriptors = free_descriptors(),
         .descriptors_per_vm = VM_DESCRIPTORS,
     };

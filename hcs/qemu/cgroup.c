@@ -21,6 +21,7 @@
 #include "async/alloc.h"
 #include "async/check.h"
 #include "async/cleanup.h"
+#include "hcs/qemu/host_memory.h"
 
 /* Each name between two slashes is one: no "", ".", "..". */
 static bool names_are_plain(const char *path) {
@@ -105,6 +106,20 @@ int uvm__cgroup_open(uvm_engine *e, const char *path, struct uvm__cgroup *ret,
     }
     *ret = g;
     return 0;
+}
+
+int uvm__cgroup_admit(int root, const char *path, uint64_t need_mb, uint64_t vmm_mb,
+                      struct uvm__fail *f) {
+    struct uvm__host_memory m = uvm__group_memory(root, path + 1);
+
+    return need_mb <= m.available_mb
+               ? 0
+               : uvm__fail(f, UVM_E_LIMIT, 0,
+                           "cgroup: the VM needs %llu MiB (%llu MiB for its VMM); %.160s, with "
+                           "those around it, has %llu of %llu MiB left; give the VM less memory, "
+                           "or the group more (memory.max)",
+                           (unsigned long long)need_mb, (unsigned long long)vmm_mb, path,
+                           (unsigned long long)m.available_mb, (unsigned long long)m.total_mb);
 }
 
 void uvm__cgroup_close(uvm_engine *e, struct uvm__cgroup *g) {

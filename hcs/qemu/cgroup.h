@@ -23,6 +23,10 @@ struct uvm__cgroup {
  * -UVM_E_NOMEM. */
 int uvm__cgroup_open(uvm_engine *e, const char *path, struct uvm__cgroup *ret, struct uvm__fail *f);
 /* Removes it if we made it and nobody is in it; idempotent. */
+/* Whether a VM that needs so much in all fits into what the group and those around it leave; `root`: the folder
+ * that sys/ is in. -UVM_E_LIMIT, in words. */
+int uvm__cgroup_admit(int root, const char *path, uint64_t need_mb, uint64_t vmm_mb,
+                      struct uvm__fail *f);
 void uvm__cgroup_close(uvm_engine *e, struct uvm__cgroup *g);
 /* Why a process could not join, in words; "" when the errno says it all. */
 const char *uvm__cgroup_hint(int sys);

@@ -14,6 +14,7 @@
  * save. An end of QEMU in the meantime is an error with what it said last.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -108,6 +109,11 @@ static void run_host(uvm_op *op, void *state) {
     }
     if (rc == 0 && s->cgroup_path != NULL) {
         rc = uvm__cgroup_open(s->engine, s->cgroup_path, &s->cgroup, &f);
+    }
+    if (rc == 0 && s->cgroup_path != NULL) {
+        UVM_CLEANUP_FD int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        uint64_t need_mb = s->doc.vm.topology.memory.size_in_mb + UVM__VMM_OVERHEAD_MB;
+        rc = uvm__cgroup_admit(root, s->cgroup_path, need_mb, UVM__VMM_OVERHEAD_MB, &f);
     }
     fail_step(op, rc, &f);
 }

@@ -108,6 +108,30 @@ static bool group_path(const char *groups, bool first_version, char ret[PATH_BYT
     return false;
 }
 
+/* From the group up to where its hierarchy is mounted. */
+static void bound_by_all(int root, char folder[PATH_BYTES], const struct version *v, size_t mount,
+                         struct uvm__host_memory *m) {
+    for (;;) {
+        bound(root, folder, v, m);
+        char *slash = strrchr(folder, '/');
+        if (slash == NULL || (size_t)(slash - folder) < mount) {
+            break;
+        }
+        *slash = '\0';
+    }
+}
+
+struct uvm__host_memory uvm__group_memory(int root, const char *folder) {
+    struct uvm__host_memory m = {UINT64_MAX, UINT64_MAX};
+    char path[PATH_BYTES];
+    int n = snprintf(path, sizeof path, "%s", folder);
+
+    if (n > 0 && (size_t)n < sizeof path) {
+        bound_by_all(root, path, &versions[0], strlen(versions[0].mount), &m);
+    }
+    return m;
+}
+
 struct uvm__host_memory uvm__host_memory(int root) {
     struct uvm__host_memory m = {UINT64_MAX, UINT64_MAX};
     char groups[TEXT_BYTES], text[TEXT_BYTES], path[PATH_BYTES], folder[PATH_BYTES];
@@ -131,14 +155,7 @@ struct uvm__host_memory uvm__host_memory(int root) {
         if (n <= 0 || (size_t)n >= sizeof folder || faccessat(root, folder, F_OK, 0) != 0) {
             snprintf(folder, sizeof folder, "%s", v->mount);
         }
-        for (;;) {
-            bound(root, folder, v, &m);
-            char *slash = strrchr(folder, '/');
-            if (slash == NULL || (size_t)(slash - folder) < mount) {
-                break;
-            }
-            *slash = '\0';
-        }
+        bound_by_all(root, folder, v, mount, &m);
     }
     return m;
 }

@@ -10,3 +10,6 @@ struct uvm__host_memory {
 
 /* `root` is the folder that proc/ and sys/ are in. */
 struct uvm__host_memory uvm__host_memory(int root);
+/* What a control group of version 2 and those around it leave; `folder` is below `root`, at or below
+ * "sys/fs/cgroup", without a slash at its ends. */
+struct uvm__host_memory uvm__group_memory(int root, const char *folder);

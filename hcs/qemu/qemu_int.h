@@ -35,6 +35,8 @@
 #define UVM__QEMU_PROCESSORS_ROOM 8u
 #define UVM__QEMU_FDS_MAX 16u /* beside a document */
 #define UVM__QEMU_NAME_BYTES 64u
+#define UVM__VMM_OVERHEAD_MB                                                                       \
+    96u /* of a VMM beside its guest's memory, its translated code included */
 
 struct uvm__qemu {
     struct uvm__hcs base;
@@ -103,6 +105,7 @@ struct uvm__qemu_system {
     int ram_fd;
     int vpmem[UVM__QEMU_VPMEM_DEVICES_MAX]; /* memfds, empty but for what is mapped (vpmem.c) */
     unsigned vpmem_count;
+    uint64_t vpmem_mb; /* of images in them, that the service's ledger has */
     char *kernel_line;
     struct uvm__argv argv;
 

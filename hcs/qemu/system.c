@@ -118,6 +118,7 @@ void uvm__qemu_unref(struct uvm__qemu_system *s) {
     UVM_ASSERT(s->child == NULL && s->qmp == NULL && s->console == NULL && s->vsock == NULL);
     UVM_ASSERT(uvm__list_empty(&s->end_waiters) && uvm__list_empty(&s->unplugs));
     uvm__resource_free_all(s);
+    uvm__hcs_dismiss_image(&q->base, s->vpmem_mb);
     for (unsigned i = 0; i < UVM__DOC_SCSI_CONTROLLERS_MAX; i++) {
         uvm__pace_deinit(&s->plugs[i]);
     }

@@ -36,6 +36,7 @@ struct range {
     unsigned device;
     bool whole;
     uint64_t offset, bytes; /* in the device; 0 bytes: not known yet */
+    uint64_t memory_mb;     /* that was admitted for it */
     struct uvm__disk_image image;
     char file[]; /* its path */
 };
@@ -333,6 +334,31 @@ static int check_range(struct uvm__qemu_system *s, const struct range *g, struct
     return 0;
 }
 
+/* What it takes: the image without its holes. A file that shares its blocks with others counts them all. */
+static int admit(struct uvm__qemu_system *s, struct range *g, struct uvm__fail *f) {
+    char what[200];
+    struct stat st;
+    uint64_t bytes = g->image.bytes;
+
+    if (!g->image.block && fstat(g->image.fd, &st) == 0 && (uint64_t)st.st_blocks * 512u < bytes) {
+        bytes = (uint64_t)st.st_blocks * 512u;
+    }
+    uint64_t mb = (bytes + (1u << 20) - 1) >> 20;
+    (void)snprintf(what, sizeof what, "disk %.140s in VPMem", g->file);
+    int rc = uvm__hcs_admit_image(&s->service->base, what, mb, f);
+    if (rc == 0) {
+        g->memory_mb = mb;
+        s->vpmem_mb += mb;
+    }
+    return rc;
+}
+
+static void dismiss(struct uvm__qemu_system *s, struct range *g) {
+    uvm__hcs_dismiss_image(&s->service->base, g->memory_mb);
+    s->vpmem_mb -= g->memory_mb;
+    g->memory_mb = 0;
+}
+
 static void image_run(uvm_op *op, void *state) {
     struct add_state *a = state;
     struct range *g = a->work.range;
@@ -344,6 +370,7 @@ static void image_run(uvm_op *op, void *state) {
         uint64_t image = round_up(g->image.bytes), room = s->base.vpmem.bytes;
         g->bytes = g->whole && image < room ? room : image;
         rc = check_range(s, g, &f);
+        rc = rc < 0 ? rc : admit(s, g, &f);
     }
     if (rc < 0) {
         g->bytes = 0; /* stands in nobody's way */
@@ -354,6 +381,7 @@ static void image_run(uvm_op *op, void *state) {
 
 static void image_undo(uvm_op *op, void *state) {
     struct add_state *a = state;
+    dismiss(a->work.system, a->work.range);
     uvm__disk_image_close(&a->work.range->image);
     uvm__undo_done(op, NULL);
 }
@@ -504,6 +532,7 @@ static void remove_more(struct uvm__ready *r) {
         fail_step(m->op, rc, &f);
         return;
     }
+    dismiss(s, g);
     uvm__resource_release(s, &g->resource, uvm__op_resolved(m->op));
     uvm__step_done(m->op, over ? uvm__qemu_end_error(s, "cannot remove an image") : NULL);
 }

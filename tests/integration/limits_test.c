@@ -39,6 +39,26 @@ static void test_too_large(void **state) {
     (void)unsetenv("UVM_MEMORY_MB_MAX");
 }
 
+/* An image in virtual PMem is memory, too: of the host, beside its VM's; a hole is none. */
+static void test_image_too_large(void **state) {
+    char path[128];
+    static char data[20 << 20];
+    (void)state;
+    memset(data, 'x', sizeof data);
+    kit_write("large.img", data, sizeof data, path);
+    (void)setenv("UVM_MEMORY_MB_MAX", "371", 1);
+    expect(125, "large.img in VPMem: needs 20 MiB of memory; 1 UVMs have 352 MiB of the 371 MiB",
+           LIST("--vpmem", path, "--", "true"));
+    (void)setenv("UVM_MEMORY_MB_MAX", "372", 1);
+    expect(125, "no file system that is known", LIST("--vpmem", path, "--", "true"));
+    assert_int_equal(truncate(path, 0), 0);
+    assert_int_equal(truncate(path, sizeof data), 0);
+    (void)setenv("UVM_MEMORY_MB_MAX", "352", 1);
+    expect(125, "no file system that is known", LIST("--vpmem", path, "--", "true"));
+    (void)unsetenv("UVM_MEMORY_MB_MAX");
+    kit_forget(path);
+}
+
 /* Each has a process of its own: they see each other in the state folder. */
 static void test_background(void **state) {
     (void)state;
@@ -110,10 +130,8 @@ static void test_owner_has_few_files(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        CASE(test_too_large),
-        CASE(test_background),
-        CASE(test_few_files),
-        CASE(test_owner_has_few_files),
+        CASE(test_too_large), CASE(test_image_too_large),     CASE(test_background),
+        CASE(test_few_files), CASE(test_owner_has_few_files),
     };
     assert_true(argc > 5);
     kit_open(argv + 1);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * qemu_memory_test.c — memory of a host and of control groups, read from folders that look like theirs.
  */
+#include "hcs/qemu/cgroup.h"
 #include "hcs/qemu/host_memory.h"
 #include "tests/unit/cm.h"
 #include <errno.h>
@@ -111,6 +112,27 @@ static void test_container(void **state) {
     expect(1024, 1023);
 }
 
+/* A group of a VM's own: its limit and those around it, less what is used; words that say both. */
+static void test_a_vms_group(void **state) {
+    struct uvm__fail f = {0};
+    (void)state;
+    put("sys/fs/cgroup/a/vm/memory.max", "max\n");
+    assert_int_equal(uvm__cgroup_admit(root, "/sys/fs/cgroup/a/vm", 352, 96, &f), 0);
+    put("sys/fs/cgroup/a/memory.max", "536870912\n");
+    put("sys/fs/cgroup/a/memory.current", "104857600\n");
+    put("sys/fs/cgroup/a/memory.stat", "anon 5\ninactive_file 10485760\n");
+    assert_int_equal(uvm__cgroup_admit(root, "/sys/fs/cgroup/a/vm", 422, 96, &f), 0);
+    assert_int_equal(uvm__cgroup_admit(root, "/sys/fs/cgroup/a/vm", 423, 96, &f), -UVM_E_LIMIT);
+    assert_string_equal(f.msg,
+                        "cgroup: the VM needs 423 MiB (96 MiB for its VMM); /sys/fs/cgroup/a/vm, "
+                        "with those around it, has 422 of 512 MiB left; give the VM less memory, "
+                        "or the group more (memory.max)");
+    put("sys/fs/cgroup/a/vm/memory.max", "104857600\n");
+    assert_int_equal(uvm__cgroup_admit(root, "/sys/fs/cgroup/a/vm", 100, 96, &f), 0);
+    assert_int_equal(uvm__cgroup_admit(root, "/sys/fs/cgroup/a/vm", 101, 96, &f), -UVM_E_LIMIT);
+    assert_int_equal(uvm__cgroup_admit(root, "/sys/fs/cgroup/none", 101, 96, &f), 0);
+}
+
 static void test_rubbish(void **state) {
     static const char *const groups[] = {
         "", "\n", ":::", "0", "0:", "0::", "4:memory", "4:memory:", "4:,,,:/x\n\n0::/y"};
@@ -126,8 +148,8 @@ static void test_rubbish(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        CASE(test_unknown),   CASE(test_machine),   CASE(test_version_2),
-        CASE(test_version_1), CASE(test_container), CASE(test_rubbish),
+        CASE(test_unknown),   CASE(test_machine), CASE(test_version_2),   CASE(test_version_1),
+        CASE(test_container), CASE(test_rubbish), CASE(test_a_vms_group),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
