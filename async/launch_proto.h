@@ -24,7 +24,7 @@
     X(SESSION, "session")   /* --pgroup, --setsid, --ctty */                                       \
     X(CGROUP, "cgroup")     /* --cgroup */                                                         \
     X(NETNS, "netns")       /* --netns */                                                          \
-    X(MOUNTNS, "mountns")   /* --mountns */                                                        \
+    X(MOUNTNS, "mountns")   /* --mountns, --tmpfs */                                               \
     X(ROOT, "root")         /* --root */                                                           \
     X(LIMITS, "limits")     /* --nofile, --no-core */                                              \
     X(USER, "user")         /* --uid, --gid, --no-new-privs */                                     \

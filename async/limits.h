@@ -26,6 +26,7 @@
 #define UVM__ACCEPT_STDIO_MS 10000u /* exec request sent to its streams connected */
 #define UVM__VSOCK_CONNECT_MS 2000u /* host dials guest */
 #define UVM__VSOCK_CLOSING_MS 8000u /* our SHUTDOWN to the guest's RST */
+#define UVM__SHARE_BUSY_MS 2000u    /* what a guest forgets of a share it gives back by then */
 #define UVM__UNPLUG_MS 5000u        /* a removal that the VMM was asked for, to its end */
 #define UVM__PLUG_APART_MS 10u      /* two disks of one controller that come or go */
 #define UVM__PROBE_KVM_MS 1000u     /* accelerator probe VM */

@@ -100,6 +100,16 @@ enum uvm__call_end {
     UVM__CALL_ENDS
 };
 
+/* scsi_check.c, of all kinds: text of at most so many bytes without control characters, named `what` in the error;
+ * an absolute path of the host; one of the guest that does not climb. -UVM_E_INVAL, -UVM_E_LIMIT. */
+int uvm__check_text(const char *what, const char *text, size_t bytes_max, struct uvm__fail *f);
+int uvm__check_host_path(const char *path, struct uvm__fail *f);
+int uvm__check_guest_path(const char *path, struct uvm__fail *f);
+
+/* Whether something of any kind is at the guest path (NULL: nowhere): -UVM_E_EXISTS, or -UVM_E_AGAIN where it is
+ * just leaving (explain.c). */
+int uvm__device_check_place(struct uvm__devices *d, const char *path, struct uvm__fail *f);
+
 /* explain.c: */
 enum uvm__call_end uvm__device_call_end(const uvm_error *err); /* NULL: DONE */
 /* The connection or the VM is gone. */

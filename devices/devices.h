@@ -15,6 +15,7 @@
 #include "devices/scsi.h"
 #include "devices/vpci.h"
 #include "devices/vpmem.h"
+#include "devices/vsmb.h"
 #include "hcs/compute_service.h"
 
 #define UVM__DEVICE_ID_BYTES 32u /* with its end */
@@ -49,6 +50,7 @@ struct uvm__devices {
                     const struct uvm__attach_result *about);
     struct uvm__scsi scsi;
     struct uvm__vpmem vpmem;
+    struct uvm__vsmb vsmb;
 };
 
 /* `name` and `scope` outlive it. */
@@ -69,6 +71,7 @@ cJSON *uvm__devices_json(const struct uvm__devices *d);
 struct uvm__device_kind;
 extern const struct uvm__device_kind uvm__scsi_kind, uvm__vpmem_kind;
 extern const struct uvm__device_kind uvm__vpci_kind;
+extern const struct uvm__device_kind uvm__vsmb_kind;
 /* A copy of the kind's params, for uvm__free(). -UVM_E_NOMEM. */
 int uvm__device_copy_params(const struct uvm__device_kind *kind, uvm_engine *e, const void *params,
                             void **ret);
@@ -76,7 +79,9 @@ int uvm__device_copy_params(const struct uvm__device_kind *kind, uvm_engine *e, 
 struct uvm__attach_params {
     struct uvm__devices *devices;
     const struct uvm__device_kind *kind;
-    const void *params; /* the kind's: of both struct uvm__scsi_params; copied */
+    const void
+        *params; /* the kind's: a disk's and an image's struct uvm__scsi_params, a share's struct
+                           uvm__share_params; copied */
     /* The host side is there; runs once at most, from the ready queue. May be NULL. */
     void (*on_host)(void *arg);
     void *arg;

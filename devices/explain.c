@@ -27,6 +27,23 @@ uvm_error *uvm__device_explain(const struct uvm__device *dev, const uvm_error *e
     return uvm__error_cause(said, uvm_error_ref((uvm_error *)err));
 }
 
+int uvm__device_check_place(struct uvm__devices *d, const char *path, struct uvm__fail *f) {
+    struct uvm__list *it;
+    UVM__LIST_FOREACH(it, &d->list) {
+        struct uvm__device *dev = UVM__CONTAINER_OF(it, struct uvm__device, link);
+        struct uvm__attach_result r = {.guest_path = ""};
+        dev->kind->result(dev, &r);
+        if (path == NULL || strcmp(r.guest_path, path) != 0) {
+            continue;
+        }
+        bool going = (dev->leaving || dev->failed != NULL) && !uvm__device_quarantined(dev);
+        return going ? -UVM_E_AGAIN
+                     : uvm__fail(f, UVM_E_EXISTS, 0, "%s: %.100s in the guest is %s's", d->name,
+                                 path, dev->id);
+    }
+    return 0;
+}
+
 cJSON *uvm__guest_request(const char *resource_type, bool add) {
     cJSON *root = cJSON_CreateObject();
     if (root == NULL ||

@@ -10,8 +10,12 @@
 #include <stdio.h>
 #include <string.h>
 
-const struct uvm__device_kind *const uvm__device_kinds[] = {&uvm__scsi_kind, &uvm__vpmem_kind,
-                                                            &uvm__vpci_kind};
+const struct uvm__device_kind *const uvm__device_kinds[] = {
+    &uvm__scsi_kind,
+    &uvm__vpmem_kind,
+    &uvm__vpci_kind,
+    &uvm__vsmb_kind,
+};
 const size_t uvm__device_kinds_count = sizeof uvm__device_kinds / sizeof uvm__device_kinds[0];
 
 static struct uvm__device *device_of(struct uvm__list *link) {

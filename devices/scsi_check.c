@@ -24,7 +24,7 @@ static size_t sequence(const unsigned char *s) {
     return overlong || outside ? 0 : n;
 }
 
-static int check_text(const char *what, const char *text, size_t bytes_max, struct uvm__fail *f) {
+int uvm__check_text(const char *what, const char *text, size_t bytes_max, struct uvm__fail *f) {
     size_t len = strnlen(text, bytes_max + 1);
     if (len == 0) {
         return uvm__fail(f, UVM_E_INVAL, 0, "%s: it is empty", what);
@@ -51,8 +51,8 @@ static int check_absolute(const char *what, const char *path, struct uvm__fail *
     return 0;
 }
 
-static int check_guest_path(const char *path, struct uvm__fail *f) {
-    int rc = check_text("guest_path", path, UVM__DISK_GUEST_PATH_BYTES_MAX, f);
+int uvm__check_guest_path(const char *path, struct uvm__fail *f) {
+    int rc = uvm__check_text("guest_path", path, UVM__DISK_GUEST_PATH_BYTES_MAX, f);
     rc = rc < 0 ? rc : check_absolute("guest_path", path, f);
     if (rc < 0) {
         return rc;
@@ -75,7 +75,7 @@ static int check_options(const char *const *options, struct uvm__fail *f) {
         if (i == UVM__DISK_OPTIONS_MAX) {
             return uvm__fail(f, UVM_E_LIMIT, 0, "options: more than %u", UVM__DISK_OPTIONS_MAX);
         }
-        int rc = check_text("options", options[i], UVM__DISK_OPTION_BYTES_MAX, f);
+        int rc = uvm__check_text("options", options[i], UVM__DISK_OPTION_BYTES_MAX, f);
         if (rc < 0) {
             return rc;
         }
@@ -114,17 +114,21 @@ static int check_combination(const struct uvm__scsi_params *p, struct uvm__fail 
     return what == NULL ? 0 : uvm__fail(f, UVM_E_INVAL, 0, "%s", what);
 }
 
-int uvm__scsi_check(const struct uvm__scsi_params *p, struct uvm__fail *f) {
-    if (p->host_path == NULL) {
+int uvm__check_host_path(const char *path, struct uvm__fail *f) {
+    if (path == NULL) {
         return uvm__fail(f, UVM_E_INVAL, 0, "host_path: no path was given");
     }
-    int rc = check_text("host_path", p->host_path, UVM__DISK_HOST_PATH_BYTES_MAX, f);
-    rc = rc < 0 ? rc : check_absolute("host_path", p->host_path, f);
+    int rc = uvm__check_text("host_path", path, UVM__DISK_HOST_PATH_BYTES_MAX, f);
+    return rc < 0 ? rc : check_absolute("host_path", path, f);
+}
+
+int uvm__scsi_check(const struct uvm__scsi_params *p, struct uvm__fail *f) {
+    int rc = uvm__check_host_path(p->host_path, f);
     if (rc == 0 && p->guest_path != NULL) {
-        rc = check_guest_path(p->guest_path, f);
+        rc = uvm__check_guest_path(p->guest_path, f);
     }
     if (rc == 0 && p->filesystem != NULL) {
-        rc = check_text("filesystem", p->filesystem, UVM__DISK_FILESYSTEM_BYTES_MAX, f);
+        rc = uvm__check_text("filesystem", p->filesystem, UVM__DISK_FILESYSTEM_BYTES_MAX, f);
     }
     rc = rc < 0 ? rc : check_options(p->options, f);
     if (rc == 0 && p->verity != NULL) {

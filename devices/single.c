@@ -134,6 +134,11 @@ static void on_added(uvm_op *op, const uvm_error *err, void *arg) {
     if (s->released && s->state == UVM__SINGLE_UNKNOWN) {
         s->state = UVM__SINGLE_NEW;
     }
+    int rc = err != NULL || s->placed == NULL ? 0 : s->placed(s);
+    if (rc < 0) {
+        cannot(s, rc, UVM__SINGLE_ADDED, "the guest cannot be told where it is");
+        return;
+    }
     uvm__device_touch(&s->base);
 }
 

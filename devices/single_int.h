@@ -43,6 +43,8 @@ struct uvm__single {
     char *unmount;              /* likewise; NULL: the guest is not asked to let go */
     const char *guest_fails;    /* what is said when the guest refuses; static */
     char resource[UVM__MODIFY_PATH_BYTES];
+    /* The host has it: makes the guest's requests, where only the host says what is in them. NULL: they are there. */
+    int (*placed)(struct uvm__single *s);
     void (*over)(
         struct uvm__single *s); /* its place is free: the host has let go, or the VM is over */
 };

@@ -261,24 +261,6 @@ static int join(struct uvm__devices *d, struct image *i, const struct uvm__scsi_
     return 0;
 }
 
-/* Of any kind. */
-static int check_guest_path(struct uvm__devices *d, const char *path, struct uvm__fail *f) {
-    struct uvm__list *it;
-    UVM__LIST_FOREACH(it, &d->list) {
-        struct uvm__device *dev = UVM__CONTAINER_OF(it, struct uvm__device, link);
-        struct uvm__attach_result r = {.guest_path = ""};
-        dev->kind->result(dev, &r);
-        if (path == NULL || strcmp(r.guest_path, path) != 0) {
-            continue;
-        }
-        bool going = (dev->leaving || dev->failed != NULL) && !uvm__device_quarantined(dev);
-        return going ? -UVM_E_AGAIN
-                     : uvm__fail(f, UVM_E_EXISTS, 0, "%s: %.100s in the guest is %s's", d->name,
-                                 path, dev->id);
-    }
-    return 0;
-}
-
 int uvm__vpmem_check(const struct uvm__scsi_params *p, struct uvm__fail *f) {
     return uvm__scsi_check(p, f);
 }
@@ -288,7 +270,7 @@ static int reserve_new(struct uvm__devices *d, const struct uvm__scsi_params *p,
     struct image at = {.device = 0};
     uint64_t bytes = 0;
     char why[sizeof f->msg];
-    int rc = check_guest_path(d, p->guest_path, f);
+    int rc = uvm__device_check_place(d, p->guest_path, f);
     if (rc < 0) {
         return rc;
     }

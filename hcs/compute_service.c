@@ -72,6 +72,13 @@ int uvm__hcs_image_bytes(struct uvm__hcs_system *s, const char *path, uint64_t *
     return ops->image_bytes(s, path, ret, f);
 }
 
+int uvm__hcs_location(struct uvm__hcs_system *s, const char *resource,
+                      char ret[UVM__HCS_LOCATION_BYTES]) {
+    UVM_ASSERT(resource != NULL);
+    const struct uvm__hcs_ops *ops = ops_of(s);
+    return ops->location == NULL ? -UVM_E_NOTFOUND : ops->location(s, resource, ret);
+}
+
 const char *uvm__hcs_properties(struct uvm__hcs_system *s) {
     return ops_of(s)->properties(s);
 }

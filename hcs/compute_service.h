@@ -71,6 +71,8 @@ struct uvm__hcs_modify_params {
     size_t fds_count;
 };
 
+#define UVM__HCS_LOCATION_BYTES 64u /* where the guest finds something, with its end */
+
 struct uvm__hcs_ops {
     const char *name; /* of the service, for properties */
     int (*create)(struct uvm__hcs *h, const struct uvm__hcs_create_params *params, uvm_scope *scope,
@@ -92,6 +94,9 @@ struct uvm__hcs_ops {
     /* The bytes that a guest would see of an image, synchronously. NULL: no image can be looked at. */
     int (*image_bytes)(struct uvm__hcs_system *s, const char *path, uint64_t *ret,
                        struct uvm__fail *f);
+    /* NULL: the guest finds things by their ResourcePath alone. See uvm__hcs_location(). */
+    int (*location)(struct uvm__hcs_system *s, const char *resource,
+                    char ret[UVM__HCS_LOCATION_BYTES]);
     /* What the host has for VMs now: quick and synchronous. NULL: without end. */
     void (*capacity)(struct uvm__hcs *h, struct uvm__hcs_capacity *ret);
     /* Properties as JSON text (fields: hcsshim's schema1.go), valid until the system is closed or
@@ -156,6 +161,10 @@ int uvm__hcs_modify(struct uvm__hcs_system *s, const struct uvm__hcs_modify_para
  * it `f` says: as an Add would. */
 int uvm__hcs_image_bytes(struct uvm__hcs_system *s, const char *path, uint64_t *ret,
                          struct uvm__fail *f);
+/* Where the guest finds what was added, in words of the service that the guest's agent knows: of a share the tag
+ * to mount. Synchronous. -UVM_E_NOTFOUND: nothing is there by that name (modify_doc.h). */
+int uvm__hcs_location(struct uvm__hcs_system *s, const char *resource,
+                      char ret[UVM__HCS_LOCATION_BYTES]);
 /* NULL: no memory. */
 const char *uvm__hcs_properties(struct uvm__hcs_system *s);
 /* Asks what a system that runs has used, now. -UVM_E_UNSUPPORTED; -UVM_E_EXITED when it has ended. Cancel: at

@@ -34,6 +34,28 @@ static int pin_controller(uvm_vm *vm, const struct uvm__doc_scsi_controller *c,
     return 0;
 }
 
+/* As the manager names them: whole paths of one folder become names in it. */
+static int pin_share(uvm_vm *vm, const struct uvm__doc_vsmb_share *s, struct uvm__fail *f) {
+    const char **files = uvm__zalloc(vm->engine, (s->allowed_files_count + 1) * sizeof *files);
+    if (files == NULL) {
+        return -UVM_E_NOMEM;
+    }
+    for (size_t i = 0; i < s->allowed_files_count; i++) {
+        files[i] = uvm__share_file_name(s->allowed_files[i]);
+    }
+    bool file = s->options.single_file_mapping && s->allowed_files_count == 1;
+    struct uvm__share_params p = {.host_path = file ? s->allowed_files[0] : s->path,
+                                  .read_only = s->options.read_only,
+                                  .file = file,
+                                  .files = files};
+    if (file) {
+        files[0] = NULL;
+    }
+    int rc = uvm__vsmb_pin(&vm->devices, s->name, &p, f);
+    uvm__free(vm->engine, files);
+    return rc;
+}
+
 static int pin_all(uvm_vm *vm, struct uvm__fail *f) {
     struct uvm__doc doc = {0};
     int rc = uvm__doc_read(vm->engine, vm->document, vm->document_bytes, &doc, f);
@@ -55,6 +77,10 @@ static int pin_all(uvm_vm *vm, struct uvm__fail *f) {
                                                (uint32_t)x->functions[0].virtual_function,
                                            .guid = x->guid};
         rc = uvm__vpci_pin(&vm->devices, &p, f);
+    }
+    const struct uvm__doc_vsmb *shares = &doc.vm.devices.vsmb;
+    for (size_t i = 0; rc == 0 && i < shares->shares_count; i++) {
+        rc = pin_share(vm, &shares->shares[i], f);
     }
     uvm__doc_deinit(&doc);
     return rc;

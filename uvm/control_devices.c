@@ -48,6 +48,10 @@ static bool add_instance_location(cJSON *at, const struct uvm__attach_result *r)
     return uvm__control_add_text(at, "instance", r->instance) != NULL;
 }
 
+static bool add_share_location(cJSON *at, const struct uvm__attach_result *r) {
+    return cJSON_AddStringToObject(at, "share", r->share) != NULL;
+}
+
 static const struct {
     const char *kind;
     bool (*add)(cJSON *at, const struct uvm__attach_result *r);
@@ -55,6 +59,7 @@ static const struct {
     {"scsi", add_scsi_location},
     {"vpmem", add_vpmem_location},
     {"vpci", add_instance_location},
+    {"vsmb", add_share_location},
 };
 
 static bool add_location(cJSON *o, const struct uvm__attach_result *r) {
@@ -162,6 +167,24 @@ static int start_vpci(struct control_call *call, const cJSON *s, struct uvm__fai
     return rc;
 }
 
+static int start_vsmb(struct control_call *call, const cJSON *s, struct uvm__fail *f) {
+    struct uvm_vsmb_params p = UVM_VSMB_PARAMS_INIT;
+    uvm_engine *e = call->conn->engine;
+    const char **files = NULL;
+    int rc = uvm__control_get_text(s, "host_path", &p.host_path, f);
+    rc = rc < 0 ? rc : uvm__control_get_text(s, "guest_path", &p.guest_path, f);
+    rc = rc < 0 ? rc : uvm__control_get_bool(s, "read_only", &p.read_only, f);
+    rc = rc < 0 ? rc : uvm__control_get_bool(s, "file", &p.file, f);
+    rc = rc < 0 ? rc : uvm__control_get_list(e, s, "files", UVM_SHARE_FILES_MAX, &files, f);
+    if (rc == 0) {
+        p.files = files;
+        rc = uvm_vsmb_attach(vm_of(call), &p, call->conn->scope, on_attached, call, &call->op);
+        rc = rc < 0 ? uvm__control_refused(vm_of(call), rc, f) : 0;
+    }
+    uvm__free(e, (void *)files);
+    return rc;
+}
+
 static const struct attach_kind kinds[] = {
     {"scsi",
      (const char *const[]){"host_path", "read_only", "physical", "mount", "guest_path", "partition",
@@ -172,6 +195,8 @@ static const struct attach_kind kinds[] = {
      (const char *const[]){"host_path", "guest_path", "whole_device", "or_scsi", "verity", NULL},
      start_vpmem},
     {"vpci", (const char *const[]){"device", "virtual_function", "guid", NULL}, start_vpci},
+    {"vsmb", (const char *const[]){"host_path", "guest_path", "read_only", "file", "files", NULL},
+     start_vsmb},
 };
 
 int uvm__control_attach(struct control_call *call, const cJSON *params, struct uvm__fail *f) {

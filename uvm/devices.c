@@ -169,6 +169,17 @@ int uvm_vpci_attach(uvm_vm *vm, const struct uvm_vpci_params *params, uvm_scope 
     return start(vm, &attach_saga, &p, scope, done, arg, ret_op);
 }
 
+int uvm_vsmb_attach(uvm_vm *vm, const struct uvm_vsmb_params *params, uvm_scope *scope,
+                    uvm_done_fn done, void *arg, uvm_op **ret_op) {
+    if (params == NULL) {
+        return -UVM_E_INVAL;
+    }
+    struct uvm__share_params share;
+    struct init_params p = {.engine = vm->engine, .kind = &uvm__vsmb_kind, .params = &share};
+    p.refused = uvm__vsmb_read(params, &share, &p.why);
+    return start(vm, &attach_saga, &p, scope, done, arg, ret_op);
+}
+
 struct uvm_attach_result uvm_attach_result(uvm_op *op) {
     UVM_ASSERT(uvm__op_saga(op) == &attach_saga);
     struct device_op *x = uvm__op_state(op);

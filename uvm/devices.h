@@ -113,9 +113,38 @@ size_t uvm_vpci_id_split(const char *id, uint32_t *ret_virtual_function);
 int uvm_vpci_attach(uvm_vm *vm, const struct uvm_vpci_params *params, uvm_scope *scope,
                     uvm_done_fn on_done, void *arg, uvm_op **ret_op);
 
+#define UVM_SHARE_FILES_MAX 256u           /* files of a share that shows only some */
+#define UVM_SHARE_FILE_NAME_BYTES_MAX 255u /* the name of one */
+
+/* A shared folder or file. Zero or NULL: no, or the default. */
+struct uvm_vsmb_params {
+    size_t size; /* sizeof this struct */
+    const char *
+        host_path; /* absolute: a folder, or with `file` a file; needed. Its links are followed once */
+    const char *
+        guest_path; /* where to mount; absolute; default /run/mounts/vsmb/<name>, of a file with its
+                             * name behind */
+    bool read_only; /* enforced on the host */
+    bool file;      /* one regular file, which is mounted over an empty one */
+    const char *const
+        *files; /* of a folder: the names of the files in it that the guest sees, NULL-terminated,
+                               * 256 at most; what is made there later it does not. NULL: all */
+};
+#define UVM_VSMB_PARAMS_INIT                                                                       \
+    { sizeof(struct uvm_vsmb_params), NULL, NULL, false, false, NULL }
+
+/* Shares a folder or a file of the host, and mounts it. Guest and host see each other's changes; owners and modes
+ * are the host's. File systems mounted below the folder are not seen. The same path in the same mode is one
+ * share: with the same files and guest path (or none) it is shared, else EXISTS. Legal, commit point and errors as
+ * uvm_scsi_attach(), and NOTFOUND: there is no such path; INVAL: it is of another type; LIMIT: the VM has no free
+ * PCI port, of which all shares of a mode take one; HOST: the file server cannot be run here (it needs an owner that
+ * is root). A detach while the guest has something of it open is refused (PEER). */
+int uvm_vsmb_attach(uvm_vm *vm, const struct uvm_vsmb_params *params, uvm_scope *scope,
+                    uvm_done_fn on_done, void *arg, uvm_op **ret_op);
+
 struct uvm_attach_result {
     const char *id;           /* "scsi-3" */
-    const char *kind;         /* "scsi", "vpmem" */
+    const char *kind;         /* "scsi", "vpmem", "vsmb" */
     const char *guest_path;   /* "": nothing is mounted */
     uint32_t controller, lun; /* of SCSI */
     bool shared;              /* it was there, or on its way, before */
@@ -141,7 +170,8 @@ int uvm_detach(uvm_vm *vm, const char *id, uvm_scope *scope, uvm_done_fn on_done
 /* A JSON array, in order of ids: {"id","kind","host_path","read_only","guest_path","partition",
  * "location":{"controller","lun"},"refs","state","quarantined","internal"}; state: attaching, mounting,
  * attached, detaching; internal: the engine's own (the tools disk). Of VPMem "whole_device" instead of
- * "partition", and "location":{"device","offset","bytes"}. NULL: no memory. */
+ * "partition", and "location":{"device","offset","bytes"}; of vSMB "files" (where it shows only some) instead of
+ * it, and "location":{"share"}. NULL: no memory. */
 const char *uvm_vm_devices(uvm_vm *vm);
 
 #ifdef __cplusplus

@@ -15,7 +15,9 @@ UVM_STATIC_ASSERT(UVM_SCSI_CONTROLLERS_MAX == UVM__SCSI_CONTROLLERS_MAX &&
                       UVM_DISK_GUEST_PATH_BYTES_MAX == UVM__DISK_GUEST_PATH_BYTES_MAX &&
                       UVM_DISK_OPTIONS_MAX == UVM__DISK_OPTIONS_MAX &&
                       UVM_DISK_OPTION_BYTES_MAX == UVM__DISK_OPTION_BYTES_MAX &&
-                      UVM_DISK_FILESYSTEM_BYTES_MAX == UVM__DISK_FILESYSTEM_BYTES_MAX,
+                      UVM_DISK_FILESYSTEM_BYTES_MAX == UVM__DISK_FILESYSTEM_BYTES_MAX &&
+                      UVM_SHARE_FILES_MAX == UVM__SHARE_FILES_MAX &&
+                      UVM_SHARE_FILE_NAME_BYTES_MAX == UVM__SHARE_FILE_NAME_BYTES_MAX,
                   "what callers are told is what the manager checks");
 
 #define DISKS_MAX ((size_t)UVM_SCSI_CONTROLLERS_MAX * UVM_SCSI_LUNS_MAX)
@@ -71,12 +73,28 @@ int uvm__vpci_read(const struct uvm_vpci_params *params, struct uvm__vpci_params
     return uvm__vpci_check(ret, f);
 }
 
+int uvm__vsmb_read(const struct uvm_vsmb_params *params, struct uvm__share_params *ret,
+                   struct uvm__fail *f) {
+    struct uvm_vsmb_params p = UVM_VSMB_PARAMS_INIT;
+    int rc = uvm__params_read("uvm_vsmb_params", params, sizeof p, &p, f);
+    if (rc < 0) {
+        return rc;
+    }
+    *ret = (struct uvm__share_params){.host_path = p.host_path,
+                                      .guest_path = p.guest_path,
+                                      .read_only = p.read_only,
+                                      .file = p.file,
+                                      .files = p.files};
+    return uvm__share_check(ret, f);
+}
+
 /* ---- what a VM begins with ---------------------------------------------------------------- */
 
 /* What the readers fill in. */
 union any_params {
     struct uvm__scsi_params scsi;
     struct uvm__vpci_params vpci;
+    struct uvm__share_params share;
 };
 
 static int read_scsi(const void *item, union any_params *ret, struct uvm__fail *f) {
@@ -91,6 +109,10 @@ static int read_vpci(const void *item, union any_params *ret, struct uvm__fail *
     return uvm__vpci_read(item, &ret->vpci, f);
 }
 
+static int read_vsmb(const void *item, union any_params *ret, struct uvm__fail *f) {
+    return uvm__vsmb_read(item, &ret->share, f);
+}
+
 /* A row a kind: the list of the params, NULL-terminated pointers to structs that begin with their size. */
 static const struct list {
     const char *name;
@@ -103,6 +125,7 @@ static const struct list {
     {"vpmem", &uvm__vpmem_kind, offsetof(struct uvm_vm_params, vpmem), UVM_VPMEM_BOOT_MAX,
      read_vpmem},
     {"vpci", &uvm__vpci_kind, offsetof(struct uvm_vm_params, vpci), UVM_VPCI_BOOT_MAX, read_vpci},
+    {"vsmb", &uvm__vsmb_kind, offsetof(struct uvm_vm_params, vsmb), UVM_SHARES_BOOT_MAX, read_vsmb},
 };
 #define LISTS (sizeof lists / sizeof lists[0])
 

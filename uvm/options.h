@@ -10,6 +10,7 @@
 #include "async/guid.h"
 #include "devices/vpci.h"
 #include "devices/vpmem.h"
+#include "devices/vsmb.h"
 #include "uvm/devices.h"
 
 struct uvm__options {
@@ -63,6 +64,9 @@ int uvm__vpmem_read(const struct uvm_vpmem_params *params, struct uvm__scsi_para
                     struct uvm__fail *f);
 /* The same of an assigned PCI function. */
 int uvm__vpci_read(const struct uvm_vpci_params *params, struct uvm__vpci_params *ret,
+                   struct uvm__fail *f);
+/* And of shares. */
+int uvm__vsmb_read(const struct uvm_vsmb_params *params, struct uvm__share_params *ret,
                    struct uvm__fail *f);
 /* All that the params begin with, of every kind. */
 int uvm__boot_list_read(struct uvm__options *o, const struct uvm_vm_params *params,

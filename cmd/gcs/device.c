@@ -22,6 +22,7 @@ static const struct request {
     {"MappedVirtualDisk", "Add", gcs_scsi_mount}, {"MappedVirtualDisk", "Remove", gcs_scsi_unmount},
     {"SCSIDevice", "Remove", gcs_scsi_unplug},    {"VPMemDevice", "Add", gcs_vpmem_mount},
     {"VPMemDevice", "Remove", gcs_vpmem_unmount}, {"VPCIDevice", "Add", gcs_vpci_wait},
+    {"VSMBShare", "Add", gcs_vsmb_mount},         {"VSMBShare", "Remove", gcs_vsmb_unmount},
 };
 
 int gcs_setting_u64(const cJSON *settings, const char *key, uint64_t max, uint64_t *ret,

@@ -44,3 +44,6 @@ int gcs_vpmem_mount(const cJSON *settings, struct gcs_words *w);
 int gcs_vpmem_unmount(const cJSON *settings, struct gcs_words *w);
 /* device_vpci.c: */
 int gcs_vpci_wait(const cJSON *settings, struct gcs_words *w);
+/* device_vsmb.c: */
+int gcs_vsmb_mount(const cJSON *settings, struct gcs_words *w);
+int gcs_vsmb_unmount(const cJSON *settings, struct gcs_words *w);

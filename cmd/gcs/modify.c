@@ -25,6 +25,7 @@ static const struct resource {
     {"MappedVirtualDisk", "MappedVirtualDiskV2", ADD | REMOVE, false, true},
     {"SCSIDevice", "SCSIDevice", REMOVE, false, true},
     {"VPMemDevice", "VPMemDevice", ADD | REMOVE, false, true},
+    {"VSMBShare", "VSMBShare", ADD | REMOVE, false, true},
     {"CombinedLayers", "CombinedLayers", ADD | REMOVE, false, false},
     {"MappedDirectory", "MappedDirectory", ADD | REMOVE, false, false},
     {"Network", "Network", ADD | REMOVE, false, false},

@@ -141,6 +141,7 @@ void gcs_place_text(const struct gcs_place *p, char ret[PATH_MAX]) {
 bool gcs_place_mounted(const struct gcs_place *p) {
     struct statx st;
 
-    return statx(p->folder, p->name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, 0, &st) == 0 &&
+    return statx(p->folder, p->name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, 0,
+                 &st) == 0 &&
            (st.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
 }

@@ -11,6 +11,7 @@
  *     --ctty FD           make the terminal at FD the session's own
  *     --cgroup DIR        join this cgroup (v2)
  *     --netns FD|PATH     enter this network namespace  --mountns    a private mount namespace
+ *     --tmpfs DIR         an empty folder over DIR in it, which cannot be written to
  *     --root SPEC         a root of its own with what SPEC names (root.h)
  *     --caps MASK         capabilities that --no-new-privs leaves to root
  *     --nofile N          limit of open files           --no-core    no core files
@@ -49,7 +50,7 @@
 
 struct launch {
     long parent, uid, gid, ctty, nofile, deathsig, keep_fds; /* -1: not asked */
-    const char *cgroup, *netns, *chdir, *path;               /* NULL: not asked */
+    const char *cgroup, *netns, *chdir, *path, *tmpfs;       /* NULL: not asked */
     long caps;
     const char *root;
     bool pgroup, setsid, mountns, no_core, no_new_privs, search;
@@ -75,6 +76,7 @@ static const struct option {
     {"--netns", TEXT, offsetof(struct launch, netns), 0},
     {"--chdir", TEXT, offsetof(struct launch, chdir), 0},
     {"--path", TEXT, offsetof(struct launch, path), 0},
+    {"--tmpfs", TEXT, offsetof(struct launch, tmpfs), 0},
     {"--root", TEXT, offsetof(struct launch, root), 0},
     {"--caps", NUMBER, offsetof(struct launch, caps), LONG_MAX},
     {"--pgroup", FLAG, offsetof(struct launch, pgroup), 0},
@@ -189,14 +191,25 @@ static int netns(const struct launch *l) {
     return err == 0 ? 0 : -1;
 }
 
-static int mountns(const struct launch *l) {
-    if (!l->mountns) {
-        return 0;
-    }
-    if (unshare(CLONE_NEWNS) < 0) {
+/* The mount is read-only, the file system is not: who may mount can still put folders into it. */
+static int tmpfs(const char *dir) {
+    const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+
+    if (mount("uvm", dir, "tmpfs", flags, "mode=0755,size=4m") < 0) {
         return -1;
     }
-    return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+    return mount(NULL, dir, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | flags, NULL);
+}
+
+static int mountns(const struct launch *l) {
+    if (!l->mountns) {
+        errno = EINVAL;
+        return l->tmpfs == NULL ? 0 : -1; /* over a folder of everybody's it must not be */
+    }
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+        return -1;
+    }
+    return l->tmpfs == NULL ? 0 : tmpfs(l->tmpfs);
 }
 
 static int root(const struct launch *l) {
@@ -320,7 +333,7 @@ static int report(enum uvm__launch_step step, int err) {
 }
 
 int uvm__launch_main(int argc, char **argv) {
-    struct launch l = {-1, -1, -1, -1, -1, -1, -1, NULL, NULL, NULL, NULL, .caps = -1};
+    struct launch l = {-1, -1, -1, -1, -1, -1, -1, NULL, NULL, NULL, NULL, NULL, .caps = -1};
 
     if (fcntl(UVM__LAUNCH_STATUS_FD, F_SETFD, FD_CLOEXEC) < 0) {
         dprintf(STDERR_FILENO, "uvm-launch: no status pipe at fd %d: not for use by hand\n",

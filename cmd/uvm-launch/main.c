@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * uvm-launch as a program of its own: the host's flavour. The guest's binary reaches the same
- * code through its argv[0] table.
+ * uvm-launch as a program of its own: the host's flavour, which is uvm-view, too, where that is its name. The
+ * guest's binary reaches the same code through its argv[0] table.
  */
 #include "cmd/uvm-launch/launch.h"
+#include "cmd/uvm-launch/view.h"
+
+#include <string.h>
 
 int main(int argc, char **argv) {
+    if (argc > 0 && strcmp(argv[0], "uvm-view") == 0) {
+        return uvm__view_main(argc, argv);
+    }
     return uvm__launch_main(argc, argv);
 }

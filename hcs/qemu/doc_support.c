@@ -12,6 +12,7 @@
 
 #include "hcs/qemu/scsi.h"
 #include "hcs/qemu/vpci.h"
+#include "hcs/qemu/vsmb.h"
 
 static bool hot_hint(const struct uvm__doc *d) {
     return d->vm.topology.memory.enable_hot_hint;
@@ -107,9 +108,6 @@ static bool disabled_service(const struct uvm__doc *d) {
     }
     return false;
 }
-static bool vsmb(const struct uvm__doc *d) {
-    return d->vm.devices.vsmb.shares_count != 0;
-}
 static bool plan9_shares(const struct uvm__doc *d) {
     return d->vm.devices.plan9.shares_count != 0;
 }
@@ -162,7 +160,6 @@ static const struct {
      "times MaximumCount is above the 512 GiB that QEMU is given here"},
     {disabled_service, DEVICES "HvSocket.HvSocketConfig.ServiceTable",
      "a service that is Disabled is not supported on QEMU yet"},
-    {vsmb, DEVICES "VirtualSmb.Shares", "not supported on QEMU yet"},
     {plan9_shares, DEVICES "Plan9.Shares", "not supported at boot on QEMU yet"},
     {iops, "VirtualMachine.StorageQoS.IopsMaximum", "not supported on QEMU yet"},
     {bandwidth, "VirtualMachine.StorageQoS.BandwidthMaximum", "not supported on QEMU yet"},
@@ -201,6 +198,18 @@ static int check_vpci(const struct uvm__doc_devices *d, struct uvm__fail *f) {
     return 0;
 }
 
+static int check_shares(const struct uvm__doc_devices *d, struct uvm__fail *f) {
+    for (size_t i = 0; i < d->vsmb.shares_count; i++) {
+        const char *why = NULL;
+        const char *option = uvm__qemu_vsmb_refused(&d->vsmb.shares[i].options, &why);
+        if (option != NULL) {
+            return uvm__fail(f, UVM_E_UNSUPPORTED, 0, DEVICES "VirtualSmb.Shares[%zu].%s: %s", i,
+                             option, why);
+        }
+    }
+    return 0;
+}
+
 int uvm__qemu_doc_check(const struct uvm__doc *doc, struct uvm__fail *f) {
     for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
         if (refusals[i].found(doc)) {
@@ -208,5 +217,6 @@ int uvm__qemu_doc_check(const struct uvm__doc *doc, struct uvm__fail *f) {
         }
     }
     int rc = check_scsi(&doc->vm.devices, f);
-    return rc < 0 ? rc : check_vpci(&doc->vm.devices, f);
+    rc = rc < 0 ? rc : check_vpci(&doc->vm.devices, f);
+    return rc < 0 ? rc : check_shares(&doc->vm.devices, f);
 }

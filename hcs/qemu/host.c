@@ -50,6 +50,17 @@ int uvm__host_find_qemu(const char *path, const char *search, char ret[UVM__QEMU
                      search == NULL || search[0] == '\0' ? "an empty search path" : search);
 }
 
+const char *uvm__host_virtiofsd(void) {
+    static const char *const places[] = {"/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd"};
+
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        if (access(places[i], X_OK) == 0) {
+            return places[i];
+        }
+    }
+    return NULL;
+}
+
 uint32_t uvm__host_processors(void) {
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     return n < 1 ? 1 : n > 4096 ? 4096 : (uint32_t)n;

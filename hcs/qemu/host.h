@@ -14,6 +14,9 @@
 int uvm__host_find_qemu(const char *path, const char *search, char ret[UVM__QEMU_PATH_BYTES],
                         struct uvm__fail *f);
 
+/* The server of shared folders; NULL: there is none. */
+const char *uvm__host_virtiofsd(void);
+
 uint32_t uvm__host_processors(void);
 
 /* Whether the text of /proc/cpuinfo names vmx or svm among the flags. */

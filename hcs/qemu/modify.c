@@ -13,11 +13,7 @@
 #include "hcs/qemu/scsi.h"
 #include "hcs/qemu/vpci.h"
 #include "hcs/qemu/vpmem.h"
-
-static const struct uvm__qemu_kind vsmb = {
-    .refused = {"shares are not supported on QEMU yet", "shares are not supported on QEMU yet",
-                "shares are not supported on QEMU yet"},
-};
+#include "hcs/qemu/vsmb.h"
 
 #define NO_PLAN9 "Plan9 shares are not supported on QEMU yet"
 static const struct uvm__qemu_kind no_plan9 = {
@@ -28,7 +24,7 @@ static const struct uvm__qemu_kind *const kinds[UVM__MODIFY_KIND_MAX] = {
     [UVM__MODIFY_SCSI] = &uvm__qemu_scsi,
     [UVM__MODIFY_VPMEM] = &uvm__qemu_vpmem,
     [UVM__MODIFY_VPMEM_MAPPING] = &uvm__qemu_vpmem_mapping,
-    [UVM__MODIFY_VSMB] = &vsmb,
+    [UVM__MODIFY_VSMB] = &uvm__qemu_vsmb,
     [UVM__MODIFY_PLAN9] = &no_plan9,
     [UVM__MODIFY_VPCI] = &uvm__qemu_vpci,
 };
@@ -208,8 +204,19 @@ static bool next_vpci(struct uvm__boot_devices *b) {
     return true;
 }
 
+static bool next_share(struct uvm__boot_devices *b) {
+    const struct uvm__doc_vsmb *v = &b->system->doc.vm.devices.vsmb;
+
+    if (b->share == v->shares_count) {
+        return false;
+    }
+    b->request = (struct uvm__modify){.kind = UVM__MODIFY_VSMB};
+    b->request.settings.vsmb = v->shares[b->share++];
+    return true;
+}
+
 static void boot_next(struct uvm__boot_devices *b) {
-    if (!next_disk(b) && !next_vpmem(b) && !next_vpci(b)) {
+    if (!next_disk(b) && !next_vpmem(b) && !next_vpci(b) && !next_share(b)) {
         uvm__step_done(b->op, NULL);
         return;
     }

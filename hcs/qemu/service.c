@@ -7,6 +7,7 @@
 #include "hcs/qemu/modify.h"
 #include "hcs/qemu/statistics.h"
 #include "hcs/qemu/vpmem.h"
+#include "hcs/qemu/vsmb.h"
 
 #include <string.h>
 
@@ -68,6 +69,7 @@ static const struct uvm__hcs_ops ops = {
     .capacity = uvm__qemu_capacity,
     .modify = uvm__qemu_modify,
     .image_bytes = uvm__qemu_image_bytes,
+    .location = uvm__qemu_location,
     .properties = uvm__qemu_properties,
     .statistics = uvm__qemu_statistics,
     .statistics_result = uvm__qemu_statistics_result,

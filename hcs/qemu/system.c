@@ -22,6 +22,7 @@
 #include "async/engine.h"
 #include "async/guid.h"
 #include "hcs/qemu/resource.h"
+#include "hcs/qemu/share_server.h"
 #include "hcs/qemu/vpmem.h"
 
 /* ---- memory ------------------------------------------------------------------------------- */
@@ -82,6 +83,7 @@ int uvm__qemu_system_new(struct uvm__qemu *q, const struct uvm__hcs_create_param
     uvm__list_init(&s->resources);
     uvm__list_init(&s->released);
     uvm__list_init(&s->unplugs);
+    uvm__list_init(&s->share_servers);
     uvm__ready_init(&s->tell, tell);
     uvm__ready_init(&s->closed, closed);
     for (unsigned i = 0; i < UVM__DOC_SCSI_CONTROLLERS_MAX; i++) {
@@ -122,6 +124,7 @@ void uvm__qemu_unref(struct uvm__qemu_system *s) {
     for (unsigned i = 0; i < UVM__DOC_SCSI_CONTROLLERS_MAX; i++) {
         uvm__pace_deinit(&s->plugs[i]);
     }
+    uvm__share_servers_free(s);
     uvm__qemu_release(s);
     uvm__ready_cancel(s->engine, &s->tell);
     uvm__deadline_clear(s->engine, &s->decide_at);
@@ -179,7 +182,7 @@ void uvm__qemu_parts_close(struct uvm__qemu_system *s,
     s->vmbus = NULL;
     s->base.hvsock = NULL;
     s->on_parts_closed = on_closed;
-    s->parts_closing = 1;
+    s->parts_closing = 1 + uvm__share_servers_close(s, part_closed, s);
     if (child != NULL) {
         s->parts_closing++;
         uvm__child_entrust(child, UVM_TAKE_FD(s->lease.fd)); /* no other VM gets its uid before */

@@ -36,7 +36,7 @@ crc32c="crc32c-intel crc32c_generic"
 "$modules_py" "$deb" elsewhere --boot pvpanic-pci vmw_vsock_virtio_transport virtio_pci \
     --list crypt dm-crypt dm-integrity authenc xts aesni-intel sha256-ssse3 \
     --list dm dm-mod --list erofs $crc32c erofs --list ext4 $crc32c ext4 --list overlay overlay --list pmem nfit nd_pmem --list scsi "scsi_mod scan=manual" sd_mod virtio_scsi \
-    --list squashfs squashfs --list verity dm-verity --list vfat vfat nls_ascii nls_cp437 --list xfs $crc32c xfs
+    --list squashfs squashfs --list verity dm-verity --list vfat vfat nls_ascii nls_cp437 --list virtiofs virtiofs --list xfs $crc32c xfs
 "$initrd_py" "$list" again.img modules=elsewhere gcs=gcs busybox=busybox
 cmp again.img "$initrd" || fail "a second build gives other bytes"
 

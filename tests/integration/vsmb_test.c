@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT
+ * vsmb_test.c — shared folders of a real VM through the public API: ten rounds of known bytes both ways, read-only
+ * that the host enforces, single files and lists of files, sharing and refusals, and what goes wrong: the file server
+ * killed, the folder gone, links and "..", a file where a folder is expected, no free PCI port, files still open.
+ *
+ * arguments: kernel, initrd, uvm-launch
+ */
+#include "tests/harness/harness.h"
+#include "tests/harness/harness_qemu.h"
+#include "tests/unit/cm.h"
+#include "uvm/devices.h"
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define CALL_MS 60000u
+#define ROUNDS 10
+
+static const char *kernel, *initrd, *launch;
+static char folder[64];
+
+/* ---- the host ----------------------------------------------------------------------------- */
+
+__attribute__((format(printf, 1, 2))) static void host(const char *fmt, ...) {
+    char line[512];
+    char *argv[] = {(char *)"/bin/sh", (char *)"-ec", line, NULL};
+    va_list ap;
+    pid_t pid;
+    int status = -1;
+    int n = snprintf(line, sizeof line, "cd %s; ", folder);
+    va_start(ap, fmt);
+    (void)vsnprintf(line + n, sizeof line - (size_t)n, fmt, ap);
+    va_end(ap);
+    assert_int_equal(posix_spawn(&pid, argv[0], NULL, NULL, argv, environ), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (status != 0) {
+        fail_msg("%s: status %d", line, status);
+    }
+}
+
+static const char *in_folder(const char *name) {
+    static char paths[16][128];
+    static unsigned next;
+    char *path = paths[next++ % 16];
+    (void)snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    return path;
+}
+
+/* Our children that are file servers. */
+static unsigned servers(pid_t ret[8]) {
+    char path[64], list[1024] = "", comm[32];
+    unsigned count = 0;
+    (void)snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    FILE *f = fopen(path, "re");
+    assert_non_null(f);
+    (void)!fgets(list, sizeof list, f);
+    (void)fclose(f);
+    char *end = list;
+    for (long pid = strtol(list, &end, 10); pid > 0; pid = strtol(end, &end, 10)) {
+        (void)snprintf(path, sizeof path, "/proc/%ld/comm", pid);
+        f = fopen(path, "re");
+        if (f != NULL && fgets(comm, sizeof comm, f) != NULL && strcmp(comm, "virtiofsd\n") == 0) {
+            ret[count++] = (pid_t)pid;
+        }
+        if (f != NULL) {
+            (void)fclose(f);
+        }
+    }
+    return count;
+}
+
+/* ---- calls -------------------------------------------------------------------------------- */
+
+struct call {
+    bool done;
+    enum uvm_error_code code;
+    char message[400];
+    uvm_op *op;
+};
+
+static void on_done(uvm_op *op, const uvm_error *err, void *arg) {
+    struct call *c = arg;
+    (void)op;
+    c->done = true;
+    c->code = err == NULL ? UVM_OK : uvm_error_code(err);
+    (void)snprintf(c->message, sizeof c->message, "%s", err == NULL ? "" : uvm_error_message(err));
+}
+
+static void expect(uvm_harness *h, struct call *c, enum uvm_error_code code) {
+    assert_int_equal(uvm_harness_until(h, &c->done, CALL_MS), 0);
+    if (c->code != code) {
+        fail_msg("%s: %s\n%s", uvm_error_code_name((int)c->code), c->message,
+                 uvm_harness_console(h));
+    }
+}
+
+struct place {
+    char id[32], guest_path[128], name[32];
+    uint32_t refs;
+    bool shared;
+};
+
+static void attach(uvm_harness *h, const struct uvm_vsmb_params *p, struct place *ret) {
+    struct call c = {0};
+    assert_int_equal(uvm_vsmb_attach(uvm_harness_vm(h), p, NULL, on_done, &c, &c.op), 0);
+    expect(h, &c, UVM_OK);
+    const struct uvm_attach_result r = uvm_attach_result(c.op);
+    assert_string_equal(r.kind, "vsmb");
+    *ret = (struct place){.refs = r.refs, .shared = r.shared};
+    (void)snprintf(ret->id, sizeof ret->id, "%s", r.id);
+    (void)snprintf(ret->name, sizeof ret->name, "%s", r.share);
+    (void)snprintf(ret->guest_path, sizeof ret->guest_path, "%s", r.guest_path);
+    uvm_op_unref(c.op);
+}
+
+static void attach_fails(uvm_harness *h, const struct uvm_vsmb_params *p, enum uvm_error_code code,
+                         const char *words) {
+    struct call c = {0};
+    assert_int_equal(uvm_vsmb_attach(uvm_harness_vm(h), p, NULL, on_done, &c, &c.op), 0);
+    expect(h, &c, code);
+    if (strstr(c.message, words) == NULL) {
+        fail_msg("\"%s\" without \"%s\"", c.message, words);
+    }
+    uvm_op_unref(c.op);
+}
+
+static void detach(uvm_harness *h, const char *id, enum uvm_error_code code) {
+    struct call c = {0};
+    assert_int_equal(uvm_detach(uvm_harness_vm(h), id, NULL, on_done, &c, &c.op), 0);
+    expect(h, &c, code);
+    uvm_op_unref(c.op);
+}
+
+static void guest(uvm_harness *h, int status, const char *said, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+static void guest(uvm_harness *h, int status, const char *said, const char *fmt, ...) {
+    struct uvm_harness_result r;
+    char line[512];
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    assert_int_equal(uvm_harness_sh(h, line, &r), 0);
+    if (r.status != status || strstr(r.out, said) == NULL) {
+        fail_msg("%s: %d, \"%s\" \"%s\"", line, r.status, r.out, r.err);
+    }
+}
+
+static struct uvm_vsmb_params share(const char *name, bool read_only) {
+    struct uvm_vsmb_params p = UVM_VSMB_PARAMS_INIT;
+    p.host_path = in_folder(name);
+    p.read_only = read_only;
+    return p;
+}
+
+/* ---- tests -------------------------------------------------------------------------------- */
+
+static void boot(uvm_harness **ret) {
+    struct uvm_qemu_params qp = UVM_QEMU_PARAMS_INIT;
+    struct uvm_harness_params hp = UVM_HARNESS_PARAMS_INIT;
+    struct uvm_vm_params vp = UVM_VM_PARAMS_INIT;
+    struct uvm_vsmb_params first = share("boot", false);
+    const struct uvm_vsmb_params *list[] = {&first, NULL};
+    uvm_harness *h = NULL;
+    first.guest_path = "/boot-share";
+    qp.launch_path = launch;
+    hp.service = uvm_harness_qemu;
+    hp.service_arg = &qp;
+    assert_int_equal(uvm_harness_new(&hp, &h), 0);
+    vp.name = "vsmb";
+    vp.kernel = kernel;
+    vp.initrd = initrd;
+    vp.vsmb = list;
+    if (uvm_harness_boot(h, &vp) < 0) {
+        fail_msg("%s", uvm_harness_message(h));
+    }
+    guest(h, 0, "from the boot", "cat /boot-share/word");
+    *ret = h;
+}
+
+static void rounds(uvm_harness *h) {
+    struct uvm_vsmb_params rw = share("rw", false), ro = share("ro", true);
+    pid_t pids[8];
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        struct place w, r;
+        char name[16];
+        host("echo host %u > rw/word; echo fixed %u > ro/word", round, round);
+        attach(h, &rw, &w);
+        attach(h, &ro, &r);
+        (void)snprintf(name, sizeof name, "s%x", 2 * round + 2);
+        assert_string_equal(w.name, name); /* never used again */
+        guest(h, 0, "host", "cat %s/word", w.guest_path);
+        guest(h, 0, "fixed", "cat %s/word", r.guest_path);
+        guest(h, 0, "", "echo guest %u > %s/answer && mkdir -p %s/sub && mv %s/answer %s/sub/",
+              round, w.guest_path, w.guest_path, w.guest_path, w.guest_path);
+        host("test \"$(cat rw/sub/answer)\" = 'guest %u'", round);
+        guest(h, 1, "", "echo x > %s/word", r.guest_path);
+        assert_int_equal(servers(pids), 2);
+        detach(h, w.id, UVM_OK);
+        detach(h, r.id, UVM_OK);
+        guest(h, 1, "", "test -e %s", w.guest_path);
+        assert_int_equal(servers(pids), 1); /* the boot's share */
+    }
+}
+
+static void sharing_and_refusals(uvm_harness *h) {
+    struct uvm_vsmb_params rw = share("rw", false), none = share("none", false),
+                           file = share("rw/word", true);
+    struct place one, two;
+    attach(h, &rw, &one);
+    attach(h, &rw, &two);
+    assert_true(two.shared && two.refs == 2);
+    assert_string_equal(one.id, two.id);
+    rw.guest_path = "/elsewhere";
+    attach_fails(h, &rw, UVM_E_EXISTS, one.id);
+    rw.guest_path = NULL;
+    rw.files = (const char *const[]){"word", NULL};
+    attach_fails(h, &rw, UVM_E_EXISTS, "other files");
+    detach(h, one.id, UVM_OK);
+    detach(h, one.id, UVM_OK);
+    attach_fails(h, &none, UVM_E_NOTFOUND, "none");
+    attach_fails(h, &file, UVM_E_INVAL, "no folder");
+}
+
+static void shares_come_and_go(void **state) {
+    (void)state;
+    (void)snprintf(folder, sizeof folder, "/tmp/uvm-vsmb-XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    host("mkdir boot rw ro; echo from the boot > boot/word");
+    uvm_harness *h = NULL;
+    boot(&h);
+    rounds(h);
+    sharing_and_refusals(h);
+    if (uvm_harness_close(h) < 0) {
+        fail_msg("%s", uvm_harness_message(h));
+    }
+    uvm_harness_free(h);
+    host("rm -r %s", folder);
+}
+
+int main(int argc, char **argv) {
+    if (argc != 4) {
+        (void)fprintf(stderr, "vsmb_test KERNEL INITRD LAUNCH\n");
+        return 2;
+    }
+    kernel = realpath(argv[1], NULL);
+    initrd = realpath(argv[2], NULL);
+    launch = realpath(argv[3], NULL);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shares_come_and_go)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
