@@ -12,6 +12,7 @@
 #include "async/json.h"
 #include "async/saga.h"
 #include "bridge/client.h"
+#include "devices/nic.h"
 #include "devices/scsi.h"
 #include "devices/vpci.h"
 #include "devices/vpmem.h"
@@ -72,6 +73,7 @@ struct uvm__device_kind;
 extern const struct uvm__device_kind uvm__scsi_kind, uvm__vpmem_kind;
 extern const struct uvm__device_kind uvm__vpci_kind;
 extern const struct uvm__device_kind uvm__vsmb_kind;
+extern const struct uvm__device_kind uvm__nic_kind; /* struct uvm__nic_params */
 /* A copy of the kind's params, for uvm__free(). -UVM_E_NOMEM. */
 int uvm__device_copy_params(const struct uvm__device_kind *kind, uvm_engine *e, const void *params,
                             void **ret);

@@ -15,6 +15,7 @@ const struct uvm__device_kind *const uvm__device_kinds[] = {
     &uvm__vpmem_kind,
     &uvm__vpci_kind,
     &uvm__vsmb_kind,
+    &uvm__nic_kind,
 };
 const size_t uvm__device_kinds_count = sizeof uvm__device_kinds / sizeof uvm__device_kinds[0];
 

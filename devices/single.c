@@ -48,6 +48,7 @@ static void on_timer(struct uvm__deadline *t) {
 void uvm__single_init(struct uvm__single *s, void (*over)(struct uvm__single *s)) {
     s->over = over;
     s->guest_fails = "the guest did not mount it";
+    s->guest_keeps = "the guest did not unmount it";
     uvm__deadline_init(&s->timer, on_timer);
 }
 
@@ -218,7 +219,7 @@ static void unmount_fails(struct uvm__single *s, const uvm_error *err) {
         again_later(s);
         return;
     }
-    stick(s, err, "the guest did not unmount it");
+    stick(s, err, s->guest_keeps);
 }
 
 static void on_unmounted(uvm_op *op, const uvm_error *err, void *arg) {

@@ -42,6 +42,7 @@ struct uvm__single {
     char *add, *remove, *mount; /* requests; the engine's */
     char *unmount;              /* likewise; NULL: the guest is not asked to let go */
     const char *guest_fails;    /* what is said when the guest refuses; static */
+    const char *guest_keeps;    /* ... when it does not let go */
     char resource[UVM__MODIFY_PATH_BYTES];
     /* The host has it: makes the guest's requests, where only the host says what is in them. NULL: they are there. */
     int (*placed)(struct uvm__single *s);

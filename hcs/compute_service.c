@@ -79,6 +79,12 @@ int uvm__hcs_location(struct uvm__hcs_system *s, const char *resource,
     return ops->location == NULL ? -UVM_E_NOTFOUND : ops->location(s, resource, ret);
 }
 
+int uvm__hcs_nic_config(struct uvm__hcs_system *s, const char *guid,
+                        struct uvm__hcs_nic_config *ret) {
+    const struct uvm__hcs_ops *ops = ops_of(s);
+    return ops->nic_config == NULL ? -UVM_E_NOTFOUND : ops->nic_config(s, guid, ret);
+}
+
 const char *uvm__hcs_properties(struct uvm__hcs_system *s) {
     return ops_of(s)->properties(s);
 }

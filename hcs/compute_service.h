@@ -72,6 +72,22 @@ struct uvm__hcs_modify_params {
 };
 
 #define UVM__HCS_LOCATION_BYTES 64u /* where the guest finds something, with its end */
+#define UVM__HCS_NIC_ADDRESSES_MAX 16u /* addresses of a network adapter */
+#define UVM__HCS_NIC_ROUTES_MAX 32u    /* routes through one */
+
+/* What the host knows of an adapter's network. */
+struct uvm__hcs_nic_config {
+    char mac[18]; /* "02:00:00:12:34:56" */
+    uint32_t mtu; /* 0: not known */
+    /* Of the interface whose place the guest takes; none: it has to be told, or to ask. */
+    uint32_t addresses_count, routes_count;
+    char addresses[UVM__HCS_NIC_ADDRESSES_MAX][50]; /* "10.1.2.3/24" */
+    struct {
+        char destination[50]; /* "0.0.0.0/0" */
+        char next_hop[50];    /* "": on the link */
+        uint32_t metric;
+    } routes[UVM__HCS_NIC_ROUTES_MAX];
+};
 
 struct uvm__hcs_ops {
     const char *name; /* of the service, for properties */
@@ -97,6 +113,8 @@ struct uvm__hcs_ops {
     /* NULL: the guest finds things by their ResourcePath alone. See uvm__hcs_location(). */
     int (*location)(struct uvm__hcs_system *s, const char *resource,
                     char ret[UVM__HCS_LOCATION_BYTES]);
+    /* NULL: it has no network adapters. See uvm__hcs_nic_config(). */
+    int (*nic_config)(struct uvm__hcs_system *s, const char *guid, struct uvm__hcs_nic_config *ret);
     /* What the host has for VMs now: quick and synchronous. NULL: without end. */
     void (*capacity)(struct uvm__hcs *h, struct uvm__hcs_capacity *ret);
     /* Properties as JSON text (fields: hcsshim's schema1.go), valid until the system is closed or
@@ -165,6 +183,9 @@ int uvm__hcs_image_bytes(struct uvm__hcs_system *s, const char *path, uint64_t *
  * to mount. Synchronous. -UVM_E_NOTFOUND: nothing is there by that name (modify_doc.h). */
 int uvm__hcs_location(struct uvm__hcs_system *s, const char *resource,
                       char ret[UVM__HCS_LOCATION_BYTES]);
+/* Of an adapter that was added, by its GUID in lower case, until it is removed: -UVM_E_NOTFOUND. */
+int uvm__hcs_nic_config(struct uvm__hcs_system *s, const char *guid,
+                        struct uvm__hcs_nic_config *ret);
 /* NULL: no memory. */
 const char *uvm__hcs_properties(struct uvm__hcs_system *s);
 /* Asks what a system that runs has used, now. -UVM_E_UNSUPPORTED; -UVM_E_EXITED when it has ended. Cancel: at

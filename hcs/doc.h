@@ -21,7 +21,13 @@
 #define UVM__DOC_SCSI_CONTROLLERS_MAX 4u
 #define UVM__DOC_SCSI_LUNS_MAX 64u
 #define UVM__DOC_VPMEM_DEVICES_MAX 128u
-#define UVM__DOC_VPMEM_PAGE_BYTES 4096u /* devices and mappings are multiples of it */
+#define UVM__DOC_VPMEM_PAGE_BYTES 4096u  /* devices and mappings are multiples of it */
+#define UVM__DOC_MAC_BYTES 6u            /* of a network adapter's address */
+#define UVM__DOC_INTERFACE_BYTES_MAX 15u /* an interface's name, as Linux has it */
+#define UVM__DOC_LINUX_PATH_BYTES_MAX                                                              \
+    107u                        /* a namespace's or a socket's, as a unix socket's may have */
+#define UVM__DOC_MTU_MIN 68u    /* the smallest MTU of a network adapter: IPv4's */
+#define UVM__DOC_MTU_MAX 65521u /* a tap's */
 #define UVM__DOC_MEMORY_MB_MAX (16u << 20)
 #define UVM__DOC_PROCESSORS_MAX 1024u
 #define UVM__DOC_ITEMS_MAX 1024u          /* members of one map or list */
@@ -154,6 +160,23 @@ struct uvm__doc_vpmem {
     const char *backing;
 };
 
+/* Ours, not the schema's: what an adapter is joined to on a Linux host, where no HNS endpoint exists. */
+struct uvm__doc_linux_endpoint {
+    bool present;
+    const char *type;      /* User, Tap, NetworkNamespace or Stream */
+    const char *name;      /* Tap: the tap's, in the owner's network namespace */
+    const char *path;      /* NetworkNamespace: its file; Stream: a unix socket to connect to */
+    const char *interface; /* NetworkNamespace: the one in it whose place the guest takes (eth0) */
+    uint64_t mtu;          /* the guest's; 0: the default, or the interface's */
+};
+
+struct uvm__doc_nic {
+    const char *guid;        /* key */
+    const char *endpoint_id; /* of HNS */
+    const char *mac_address; /* six pairs of hexadecimal digits, with "-" or ":" between */
+    struct uvm__doc_linux_endpoint linux_endpoint;
+};
+
 struct uvm__doc_hvsocket_service {
     const char *guid; /* key */
     const char *bind_security_descriptor;
@@ -252,6 +275,8 @@ struct uvm__doc_devices {
     const struct uvm__doc_scsi_controller *scsi;
     size_t scsi_count;
     struct uvm__doc_vpmem vpmem;
+    const struct uvm__doc_nic *nics;
+    size_t nics_count;
     struct uvm__doc_hvsocket hvsocket;
     struct uvm__doc_vsmb vsmb;
     struct uvm__doc_plan9 plan9;
@@ -285,6 +310,9 @@ struct uvm__doc {
     bool terminate_on_last_handle_closed;
     struct uvm__doc_store *store; /* of a document that was read; NULL otherwise */
 };
+
+/* The bytes of a MAC address in text, of one machine and not zero; -UVM_E_INVAL. */
+int uvm__doc_read_mac(const char *text, uint8_t ret[UVM__DOC_MAC_BYTES]);
 
 /* Reads and checks a document. -UVM_E_INVAL (a field is wrong), -UVM_E_UNSUPPORTED (a field that nobody
  * here honours), -UVM_E_PROTOCOL (not JSON), -UVM_E_LIMIT, -UVM_E_NOMEM; then `f` says where and why

@@ -300,6 +300,30 @@ static int check_vpcis(const struct uvm__doc_devices *d, struct uvm__fail *f) {
     return 0;
 }
 
+/* Two with one address would be one to a switch. */
+static int check_nics(const struct uvm__doc_devices *d, struct uvm__fail *f) {
+    const struct uvm__doc_path map = {.parent = &devices_path, .key = "NetworkAdapters"};
+    uint8_t mac[UVM__DOC_MAC_BYTES] = {0}, other[UVM__DOC_MAC_BYTES] = {0};
+
+    for (size_t i = 0; i < d->nics_count; i++) {
+        const struct uvm__doc_path item = {.parent = &map, .key = d->nics[i].guid};
+        int rc = uvm__doc_check_nic(&d->nics[i], &item, f);
+        if (rc < 0) {
+            return rc;
+        }
+        for (size_t k = 0; k < i && d->nics[i].mac_address != NULL; k++) {
+            if (d->nics[k].mac_address != NULL &&
+                uvm__doc_read_mac(d->nics[i].mac_address, mac) == 0 &&
+                uvm__doc_read_mac(d->nics[k].mac_address, other) == 0 &&
+                memcmp(mac, other, sizeof mac) == 0) {
+                return uvm__doc_fail(f, &item, UVM_E_INVAL, "has the MacAddress of %.36s",
+                                     d->nics[k].guid);
+            }
+        }
+    }
+    return 0;
+}
+
 int uvm__doc_check(const struct uvm__doc *doc, struct uvm__fail *f) {
     const struct uvm__doc_vm *vm = &doc->vm;
     int r = check_memory(&vm->topology.memory, f);
@@ -321,6 +345,9 @@ int uvm__doc_check(const struct uvm__doc *doc, struct uvm__fail *f) {
     }
     if (r == 0) {
         r = check_vpcis(&vm->devices, f);
+    }
+    if (r == 0) {
+        r = check_nics(&vm->devices, f);
     }
     if (r == 0 && vm->resource_partition_id != NULL && vm->topology.processor.cpu_group.present) {
         struct uvm__doc_path path = {.parent = &vm_path, .key = "ResourcePartitionId"};

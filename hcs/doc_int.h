@@ -50,6 +50,8 @@ extern const struct uvm__doc_type uvm__doc_plan9_share,
     uvm__doc_plan9_name; /* struct uvm__doc_plan9_share; the second only names it */
 extern const struct uvm__doc_type uvm__doc_vpci; /* struct uvm__doc_vpci */
 
+extern const struct uvm__doc_type uvm__doc_nic; /* struct uvm__doc_nic */
+
 /* The place in the document, as a chain of frames on the stack. */
 struct uvm__doc_path {
     const struct uvm__doc_path *parent;
@@ -98,3 +100,6 @@ int uvm__doc_check_share_name(const char *name, const struct uvm__doc_path *path
 /* One device of VirtualPci: it has one function. */
 int uvm__doc_check_vpci(const struct uvm__doc_vpci *v, const struct uvm__doc_path *path,
                         struct uvm__fail *f);
+/* The same of one network adapter. */
+int uvm__doc_check_nic(const struct uvm__doc_nic *n, const struct uvm__doc_path *path,
+                       struct uvm__fail *f);

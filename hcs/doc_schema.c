@@ -230,6 +230,30 @@ static const struct uvm__doc_field vpmem_fields[] = {
 };
 static const struct uvm__doc_type vpmem_type = {.fields = vpmem_fields};
 
+/* EndpointId and MacAddress are the schema's; LinuxEndpoint is ours. */
+static const struct uvm__doc_field linux_endpoint_fields[] = {
+    STRING(struct uvm__doc_linux_endpoint, type, "Type", REQUIRED,
+           ONE_OF("User|Tap|NetworkNamespace|Stream")),
+    STRING(struct uvm__doc_linux_endpoint, name, "Name"),
+    STRING(struct uvm__doc_linux_endpoint, path, "Path"),
+    STRING(struct uvm__doc_linux_endpoint, interface, "Interface"),
+    NUMBER(struct uvm__doc_linux_endpoint, mtu, "Mtu", 0, UVM__DOC_MTU_MAX),
+    END,
+};
+static const struct uvm__doc_type linux_endpoint_type = {.fields = linux_endpoint_fields};
+
+static const struct uvm__doc_field nic_fields[] = {
+    STRING(struct uvm__doc_nic, endpoint_id, "EndpointId"),
+    STRING(struct uvm__doc_nic, mac_address, "MacAddress"),
+    REFUSED("InstanceId", "the key is the adapter's id"),
+    REFUSED("IovSettings", NOT_YET),
+    REFUSED("NetworkId", NOT_YET),
+    OBJECT(struct uvm__doc_nic, linux_endpoint, "LinuxEndpoint", linux_endpoint_type),
+    END,
+};
+const struct uvm__doc_type uvm__doc_nic = {
+    .fields = nic_fields, .bytes = sizeof(struct uvm__doc_nic), .key = UVM__DOC_KEY_GUID};
+
 static const struct uvm__doc_field service_fields[] = {
     STRING(struct uvm__doc_hvsocket_service, bind_security_descriptor, "BindSecurityDescriptor"),
     STRING(struct uvm__doc_hvsocket_service, connect_security_descriptor,
@@ -361,7 +385,8 @@ static const struct uvm__doc_field devices_fields[] = {
     ITEMS(struct uvm__doc_devices, com_ports, "ComPorts", UVM__DOC_MAP, &com_port_type, 1),
     ITEMS(struct uvm__doc_devices, scsi, "Scsi", UVM__DOC_MAP, &controller_type, NUMBER_ANY),
     OBJECT(struct uvm__doc_devices, vpmem, "VirtualPMem", vpmem_type),
-    REFUSED("NetworkAdapters", HOT_ADD),
+    ITEMS(struct uvm__doc_devices, nics, "NetworkAdapters", UVM__DOC_MAP, &uvm__doc_nic,
+          NUMBER_ANY),
     REFUSED("VideoMonitor", "no graphics console here"),
     REFUSED("Keyboard", "no graphics console here"),
     REFUSED("Mouse", "no graphics console here"),

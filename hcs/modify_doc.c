@@ -60,6 +60,11 @@ static int vpci_check(const struct uvm__modify *m, const struct uvm__doc_path *p
     return uvm__doc_check_vpci(&m->settings.vpci, path, f);
 }
 
+static int nic_check(const struct uvm__modify *m, const struct uvm__doc_path *path,
+                     struct uvm__fail *f) {
+    return uvm__doc_check_nic(&m->settings.nic, path, f);
+}
+
 static const struct kind {
     const char *pattern;
     uint64_t number_max;
@@ -89,6 +94,8 @@ static const struct kind {
                            offsetof(struct uvm__modify, settings.plan9.name), &uvm__doc_plan9_name},
     [UVM__MODIFY_VPCI] = {"VirtualMachine/Devices/VirtualPci/%g", 0, "", &uvm__doc_vpci,
                           offsetof(struct uvm__modify, settings.vpci), vpci_check},
+    [UVM__MODIFY_NIC] = {"VirtualMachine/Devices/NetworkAdapters/%g", 0, "", &uvm__doc_nic,
+                         offsetof(struct uvm__modify, settings.nic), nic_check},
 };
 
 static const char *const verbs[UVM__MODIFY_VERB_MAX] = {

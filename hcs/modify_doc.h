@@ -31,6 +31,7 @@ enum uvm__modify_kind {
     UVM__MODIFY_VSMB,  /* VirtualMachine/Devices/VirtualSmb/Shares; Settings.Name says which */
     UVM__MODIFY_PLAN9, /* VirtualMachine/Devices/Plan9/Shares; likewise */
     UVM__MODIFY_VPCI,  /* VirtualMachine/Devices/VirtualPci/<guid> */
+    UVM__MODIFY_NIC,   /* VirtualMachine/Devices/NetworkAdapters/<guid> */
     UVM__MODIFY_KIND_MAX
 };
 
@@ -38,10 +39,10 @@ struct uvm__modify {
     enum uvm__modify_verb verb;
     enum uvm__modify_kind kind;
     char guid
-        [UVM_GUID_TEXT]; /* of the path: SCSI's controller, VirtualPci's instance; lower-case when it was read */
-    uint64_t number;   /* of the path: SCSI's LUN, 0…63; VPMem's device, 0…127 */
-    uint64_t offset;   /* of the path: a mapping's, in bytes; a multiple of 4096 */
-    bool has_settings; /* Add and Update need them; a Remove may have them, too */
+        [UVM_GUID_TEXT]; /* of the path: SCSI's controller, VirtualPci's or a network adapter's instance; lower-case when it was read */
+    uint64_t number;     /* of the path: SCSI's LUN, 0…63; VPMem's device, 0…127 */
+    uint64_t offset;     /* of the path: a mapping's, in bytes; a multiple of 4096 */
+    bool has_settings;   /* Add and Update need them; a Remove may have them, too */
     union {
         struct uvm__doc_scsi_attachment
             scsi; /* its own `lun` is the path's number when it was read */
@@ -49,6 +50,7 @@ struct uvm__modify {
         struct uvm__doc_vsmb_share vsmb;    /* of a Remove, too: only its name */
         struct uvm__doc_plan9_share plan9;  /* of a Remove, too: its names and its port */
         struct uvm__doc_vpci vpci;          /* its own `guid` is not looked at */
+        struct uvm__doc_nic nic;            /* its own `guid` is the path's when it was read */
     } settings;
     struct uvm__doc_store *store; /* of a request that was read; NULL otherwise */
 };

@@ -82,6 +82,9 @@ static int pin_all(uvm_vm *vm, struct uvm__fail *f) {
     for (size_t i = 0; rc == 0 && i < shares->shares_count; i++) {
         rc = pin_share(vm, &shares->shares[i], f);
     }
+    for (size_t i = 0; rc == 0 && i < doc.vm.devices.nics_count; i++) {
+        rc = uvm__nic_pin(&vm->devices, &doc.vm.devices.nics[i], f);
+    }
     uvm__doc_deinit(&doc);
     return rc;
 }

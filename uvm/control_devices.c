@@ -52,6 +52,11 @@ static bool add_share_location(cJSON *at, const struct uvm__attach_result *r) {
     return cJSON_AddStringToObject(at, "share", r->share) != NULL;
 }
 
+static bool add_nic_location(cJSON *at, const struct uvm__attach_result *r) {
+    return cJSON_AddStringToObject(at, "instance", r->instance) != NULL &&
+           cJSON_AddStringToObject(at, "mac", r->mac) != NULL;
+}
+
 static const struct {
     const char *kind;
     bool (*add)(cJSON *at, const struct uvm__attach_result *r);
@@ -60,6 +65,7 @@ static const struct {
     {"vpmem", add_vpmem_location},
     {"vpci", add_instance_location},
     {"vsmb", add_share_location},
+    {"nic", add_nic_location},
 };
 
 static bool add_location(cJSON *o, const struct uvm__attach_result *r) {
@@ -185,6 +191,68 @@ static int start_vsmb(struct control_call *call, const cJSON *s, struct uvm__fai
     return rc;
 }
 
+/* What one of the words of a network adapter's type means. */
+static int get_nic_type(const cJSON *s, enum uvm_nic_type *ret, struct uvm__fail *f) {
+    static const char *const names[] = {
+        [UVM_NIC_USER] = "user",
+        [UVM_NIC_TAP] = "tap",
+        [UVM_NIC_NETNS] = "netns",
+        [UVM_NIC_STREAM] = "stream",
+    };
+    const char *name = "";
+    int rc = uvm__control_get_text(s, "type", &name, f);
+    for (unsigned i = 0; rc == 0 && i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(names[i], name) == 0) {
+            *ret = (enum uvm_nic_type)i;
+            return 0;
+        }
+    }
+    return rc < 0 ? rc
+                  : uvm__fail(f, UVM_E_INVAL, 0,
+                              "settings: \"type\": \"%.40s\" is none of user, tap, netns, stream",
+                              name);
+}
+
+static int read_nic(const cJSON *s, struct uvm_nic_params *p, struct uvm__fail *f) {
+    uint64_t mtu = 0;
+    int rc = get_nic_type(s, &p->type, f);
+    rc = rc < 0 ? rc : uvm__control_get_text(s, "target", &p->target, f);
+    rc = rc < 0 ? rc : uvm__control_get_text(s, "interface", &p->interface, f);
+    rc = rc < 0 ? rc : uvm__control_get_text(s, "id", &p->id, f);
+    rc = rc < 0 ? rc : uvm__control_get_text(s, "mac", &p->mac, f);
+    rc = rc < 0 ? rc : uvm__control_get_u64(s, "mtu", 0, UINT16_MAX, &mtu, f);
+    rc = rc < 0 ? rc : uvm__control_get_bool(s, "dhcp", &p->dhcp, f);
+    p->mtu = (uint32_t)mtu;
+    return rc < 0 ? rc : uvm__control_get_text(s, "namespace_id", &p->namespace_id, f);
+}
+
+static int start_nic(struct control_call *call, const cJSON *s, struct uvm__fail *f) {
+    struct uvm_nic_params p = UVM_NIC_PARAMS_INIT;
+    uvm_engine *e = call->conn->engine;
+    const struct {
+        const char *key;
+        unsigned max;
+        const char *const **to;
+    } rows[] = {{"addresses", UVM_NIC_ADDRESSES_MAX, &p.addresses},
+                {"gateways", UVM_NIC_GATEWAYS_MAX, &p.gateways},
+                {"dns", UVM_NIC_DNS_MAX, &p.dns},
+                {"search", UVM_NIC_SEARCH_MAX, &p.search}};
+    const char **lists[sizeof rows / sizeof rows[0]] = {NULL};
+    int rc = read_nic(s, &p, f);
+    for (size_t i = 0; rc == 0 && i < sizeof rows / sizeof rows[0]; i++) {
+        rc = uvm__control_get_list(e, s, rows[i].key, rows[i].max, &lists[i], f);
+        *rows[i].to = lists[i];
+    }
+    if (rc == 0) {
+        rc = uvm_nic_attach(vm_of(call), &p, call->conn->scope, on_attached, call, &call->op);
+        rc = rc < 0 ? uvm__control_refused(vm_of(call), rc, f) : 0;
+    }
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        uvm__free(e, (void *)lists[i]);
+    }
+    return rc;
+}
+
 static const struct attach_kind kinds[] = {
     {"scsi",
      (const char *const[]){"host_path", "read_only", "physical", "mount", "guest_path", "partition",
@@ -197,6 +265,10 @@ static const struct attach_kind kinds[] = {
     {"vpci", (const char *const[]){"device", "virtual_function", "guid", NULL}, start_vpci},
     {"vsmb", (const char *const[]){"host_path", "guest_path", "read_only", "file", "files", NULL},
      start_vsmb},
+    {"nic",
+     (const char *const[]){"type", "target", "interface", "id", "mac", "mtu", "dhcp",
+                           "namespace_id", "addresses", "gateways", "dns", "search", NULL},
+     start_nic},
 };
 
 int uvm__control_attach(struct control_call *call, const cJSON *params, struct uvm__fail *f) {

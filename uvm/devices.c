@@ -180,6 +180,17 @@ int uvm_vsmb_attach(uvm_vm *vm, const struct uvm_vsmb_params *params, uvm_scope 
     return start(vm, &attach_saga, &p, scope, done, arg, ret_op);
 }
 
+int uvm_nic_attach(uvm_vm *vm, const struct uvm_nic_params *params, uvm_scope *scope,
+                   uvm_done_fn done, void *arg, uvm_op **ret_op) {
+    if (params == NULL) {
+        return -UVM_E_INVAL;
+    }
+    struct uvm__nic_params nic;
+    struct init_params p = {.engine = vm->engine, .kind = &uvm__nic_kind, .params = &nic};
+    p.refused = uvm__nic_read(params, &nic, &p.why);
+    return start(vm, &attach_saga, &p, scope, done, arg, ret_op);
+}
+
 struct uvm_attach_result uvm_attach_result(uvm_op *op) {
     UVM_ASSERT(uvm__op_saga(op) == &attach_saga);
     struct device_op *x = uvm__op_state(op);

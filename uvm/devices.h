@@ -24,6 +24,10 @@ extern "C" {
 #define UVM_DISK_GUEST_PATH_BYTES_MAX 1023u /* where a disk is mounted */
 #define UVM_DISK_OPTIONS_MAX 32u            /* options of one mount */
 #define UVM_DISK_OPTION_BYTES_MAX 255u      /* one of them */
+#define UVM_NIC_ADDRESSES_MAX 16u           /* addresses of one network adapter */
+#define UVM_NIC_GATEWAYS_MAX 2u             /* default routes by it */
+#define UVM_NIC_DNS_MAX 3u                  /* DNS servers that it brings */
+#define UVM_NIC_SEARCH_MAX 6u               /* search domains that it brings */
 #define UVM_DISK_FILESYSTEM_BYTES_MAX 31u   /* a file system's name */
 
 /* Zero or NULL: no, or the default. */
@@ -142,9 +146,52 @@ struct uvm_vsmb_params {
 int uvm_vsmb_attach(uvm_vm *vm, const struct uvm_vsmb_params *params, uvm_scope *scope,
                     uvm_done_fn on_done, void *arg, uvm_op **ret_op);
 
+enum uvm_nic_type {
+    UVM_NIC_USER,  /* a network of the host's user: outwards only, the host is 10.0.2.2 */
+    UVM_NIC_TAP,   /* an existing tap in the owner's network namespace */
+    UVM_NIC_NETNS, /* the place of an interface in another network namespace */
+    UVM_NIC_STREAM /* frames over a unix socket, each behind its length (32 bits, big-endian) */
+};
+
+/* A network adapter. Zero or NULL: the default. */
+struct uvm_nic_params {
+    size_t size; /* sizeof this struct */
+    enum uvm_nic_type type;
+    const char *target; /* TAP: its name; NETNS: the namespace's file; STREAM: the socket's path */
+    const char *interface; /* NETNS: whose place the guest takes; default eth0 */
+    const char *id;        /* the VMBus instance, a GUID; default: a new one */
+    const char
+        *mac;     /* "02:00:00:12:34:56"; default: the namespace's interface's, else a random one */
+    uint32_t mtu; /* default: the interface's or the tap's, else 1500 */
+    bool dhcp;    /* the guest asks, whatever the namespace's interface has */
+    const char *const
+        *addresses; /* "10.1.2.3/24", NULL-terminated, as what follows. None: those of the
+                                   * namespace's interface, with its routes; where there are none, DHCP */
+    const char *const *gateways; /* one a family; they go with addresses */
+    const char *const *dns;      /* servers; default: what DHCP says */
+    const char *const *search;   /* domains */
+    const char *namespace_id;    /* the guest's group of adapters, a GUID */
+};
+#define UVM_NIC_PARAMS_INIT                                                                        \
+    {                                                                                              \
+        sizeof(struct uvm_nic_params), UVM_NIC_USER, NULL, NULL, NULL, NULL, 0, false, NULL, NULL, \
+            NULL, NULL, NULL                                                                       \
+    }
+
+/* Attaches a network adapter and has the guest configure it: link, MTU, addresses, routes, resolver; its
+ * detach takes all of it back, in the guest first. Never shared, but for the same params with the same `id`. In the
+ * guest it is configured in the agent's own network namespace; the namespace_id groups adapters for a container.
+ * NETNS needs CAP_SYS_ADMIN and CAP_NET_ADMIN there; while it is attached the namespace itself hears nothing by that
+ * interface. Legal, commit point and errors as uvm_scsi_attach(), and: EXISTS: the MAC address is another adapter's;
+ * LIMIT: no PCI port is free; HOST: what it shall be joined to cannot be opened; NOTFOUND: there is no such tap or
+ * namespace; UNSUPPORTED: the guest does not listen to offers; PEER: the guest could not configure it (no DHCP
+ * server answered). */
+int uvm_nic_attach(uvm_vm *vm, const struct uvm_nic_params *params, uvm_scope *scope,
+                   uvm_done_fn on_done, void *arg, uvm_op **ret_op);
+
 struct uvm_attach_result {
     const char *id;           /* "scsi-3" */
-    const char *kind;         /* "scsi", "vpmem", "vsmb" */
+    const char *kind;         /* "scsi", "vpmem", "vsmb", "nic" */
     const char *guest_path;   /* "": nothing is mounted */
     uint32_t controller, lun; /* of SCSI */
     bool shared;              /* it was there, or on its way, before */

@@ -95,6 +95,7 @@ union any_params {
     struct uvm__scsi_params scsi;
     struct uvm__vpci_params vpci;
     struct uvm__share_params share;
+    struct uvm__nic_params nic;
 };
 
 static int read_scsi(const void *item, union any_params *ret, struct uvm__fail *f) {
@@ -113,6 +114,10 @@ static int read_vsmb(const void *item, union any_params *ret, struct uvm__fail *
     return uvm__vsmb_read(item, &ret->share, f);
 }
 
+static int read_nic(const void *item, union any_params *ret, struct uvm__fail *f) {
+    return uvm__nic_read(item, &ret->nic, f);
+}
+
 /* A row a kind: the list of the params, NULL-terminated pointers to structs that begin with their size. */
 static const struct list {
     const char *name;
@@ -126,6 +131,7 @@ static const struct list {
      read_vpmem},
     {"vpci", &uvm__vpci_kind, offsetof(struct uvm_vm_params, vpci), UVM_VPCI_BOOT_MAX, read_vpci},
     {"vsmb", &uvm__vsmb_kind, offsetof(struct uvm_vm_params, vsmb), UVM_SHARES_BOOT_MAX, read_vsmb},
+    {"nics", &uvm__nic_kind, offsetof(struct uvm_vm_params, nics), UVM_NIC_BOOT_MAX, read_nic},
 };
 #define LISTS (sizeof lists / sizeof lists[0])
 

@@ -8,6 +8,7 @@
 #include "async/async.h"
 #include "async/error.h"
 #include "async/guid.h"
+#include "devices/nic.h"
 #include "devices/vpci.h"
 #include "devices/vpmem.h"
 #include "devices/vsmb.h"
@@ -68,6 +69,9 @@ int uvm__vpci_read(const struct uvm_vpci_params *params, struct uvm__vpci_params
 /* And of shares. */
 int uvm__vsmb_read(const struct uvm_vsmb_params *params, struct uvm__share_params *ret,
                    struct uvm__fail *f);
+/* nic.c: the same of a network adapter. */
+int uvm__nic_read(const struct uvm_nic_params *params, struct uvm__nic_params *ret,
+                  struct uvm__fail *f);
 /* All that the params begin with, of every kind. */
 int uvm__boot_list_read(struct uvm__options *o, const struct uvm_vm_params *params,
                         struct uvm__fail *f);

@@ -47,6 +47,7 @@ struct uvm_scsi_params;  /* uvm/devices.h */
 struct uvm_vpmem_params; /* uvm/devices.h */
 struct uvm_vpci_params;  /* uvm/devices.h */
 struct uvm_vsmb_params;  /* uvm/devices.h */
+struct uvm_nic_params;   /* uvm/devices.h */
 
 /* Closes a service on which no VM is left; on_closed (may be NULL) runs later. */
 void uvm_service_close(uvm_service *service, void (*on_closed)(void *arg), void *arg);
@@ -105,6 +106,7 @@ const char *uvm_exit_reason_text(enum uvm_exit_reason reason); /* for people; ne
 #define UVM_VPMEM_DEVICE_MB_MAX (1u << 22) /* of one device, at most */
 #define UVM_VPMEM_BOOT_MAX 256u            /* images from the start */
 #define UVM_SHARES_BOOT_MAX 128u           /* shares of a kind from the start */
+#define UVM_NIC_BOOT_MAX 8u                /* network adapters from the start */
 
 enum uvm_rootfs_on {
     UVM_ROOTFS_ON_SCSI, /* controller 0, LUN 0 */
@@ -160,11 +162,14 @@ struct uvm_vm_params {
     const struct uvm_vpci_params *const *vpci;
     /* Shared folders from the start, NULL-terminated (uvm/devices.h). */
     const struct uvm_vsmb_params *const *vsmb;
+    /* Network adapters from the start, NULL-terminated (uvm/devices.h): configured before the boot is done. */
+    const struct uvm_nic_params *const *nics;
 };
 #define UVM_VM_PARAMS_INIT                                                                         \
     {                                                                                              \
         sizeof(struct uvm_vm_params), NULL, NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL,  \
-            0, NULL, NULL, NULL, NULL, 0, NULL, UVM_ROOTFS_ON_SCSI, NULL, NULL, 0, 0, NULL, NULL   \
+            0, NULL, NULL, NULL, NULL, 0, NULL, UVM_ROOTFS_ON_SCSI, NULL, NULL, 0, 0, NULL, NULL,  \
+            NULL                                                                                   \
     }
 
 /* Makes a VM that is described but not there yet (created). Checks every option without touching a

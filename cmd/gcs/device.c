@@ -19,10 +19,16 @@ static const struct request {
     const char *resource, *request;
     int (*run)(const cJSON *settings, struct gcs_words *w);
 } requests[] = {
-    {"MappedVirtualDisk", "Add", gcs_scsi_mount}, {"MappedVirtualDisk", "Remove", gcs_scsi_unmount},
-    {"SCSIDevice", "Remove", gcs_scsi_unplug},    {"VPMemDevice", "Add", gcs_vpmem_mount},
-    {"VPMemDevice", "Remove", gcs_vpmem_unmount}, {"VPCIDevice", "Add", gcs_vpci_wait},
-    {"VSMBShare", "Add", gcs_vsmb_mount},         {"VSMBShare", "Remove", gcs_vsmb_unmount},
+    {"MappedVirtualDisk", "Add", gcs_scsi_mount},
+    {"MappedVirtualDisk", "Remove", gcs_scsi_unmount},
+    {"SCSIDevice", "Remove", gcs_scsi_unplug},
+    {"VPMemDevice", "Add", gcs_vpmem_mount},
+    {"VPMemDevice", "Remove", gcs_vpmem_unmount},
+    {"VPCIDevice", "Add", gcs_vpci_wait},
+    {"Network", "Add", gcs_nic_add},
+    {"Network", "Remove", gcs_nic_remove},
+    {"VSMBShare", "Add", gcs_vsmb_mount},
+    {"VSMBShare", "Remove", gcs_vsmb_unmount},
 };
 
 int gcs_setting_u64(const cJSON *settings, const char *key, uint64_t max, uint64_t *ret,

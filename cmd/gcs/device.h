@@ -39,6 +39,9 @@ int gcs_setting_text(const cJSON *settings, const char *key, const char **ret, s
 int gcs_scsi_mount(const cJSON *settings, struct gcs_words *w);
 int gcs_scsi_unmount(const cJSON *settings, struct gcs_words *w);
 int gcs_scsi_unplug(const cJSON *settings, struct gcs_words *w);
+/* device_nic.c: */
+int gcs_nic_add(const cJSON *settings, struct gcs_words *w);
+int gcs_nic_remove(const cJSON *settings, struct gcs_words *w);
 /* device_vpmem.c: */
 int gcs_vpmem_mount(const cJSON *settings, struct gcs_words *w);
 int gcs_vpmem_unmount(const cJSON *settings, struct gcs_words *w);

@@ -11,6 +11,7 @@ int uvm__init_main(int argc, char **argv);      /* /init, the guest's first proc
 int uvm__vsockexec_main(int argc, char **argv); /* a program with host ports as its stdio */
 int uvm__agent_main(int argc, char **argv);     /* gcs: the agent itself (flags.h) */
 int uvm__modules_main(int argc, char **argv);   /* gcs-modules LIST: loads modules of the image */
+int uvm__dhcp_main(int argc, char **argv);   /* gcs-dhcp EVENT: what a DHCP client runs (nic.h) */
 int uvm__device_main(int argc, char **argv); /* gcs-device: one request about a device (device.h) */
 
 /* What /init puts into the environment of what it starts. */

@@ -16,6 +16,7 @@ static const struct program {
     {"init", uvm__init_main},           {"gcs", uvm__agent_main},
     {"vsockexec", uvm__vsockexec_main}, {"uvm-launch", uvm__launch_main},
     {"gcs-modules", uvm__modules_main}, {"gcs-device", uvm__device_main},
+    {"gcs-dhcp", uvm__dhcp_main},
 };
 
 int main(int argc, char **argv) {

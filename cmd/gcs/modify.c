@@ -28,7 +28,7 @@ static const struct resource {
     {"VSMBShare", "VSMBShare", ADD | REMOVE, false, true},
     {"CombinedLayers", "CombinedLayers", ADD | REMOVE, false, false},
     {"MappedDirectory", "MappedDirectory", ADD | REMOVE, false, false},
-    {"Network", "Network", ADD | REMOVE, false, false},
+    {"Network", "Network", ADD | REMOVE, false, true},
     {"VPCIDevice", "VPCIDevice", ADD, false, true},
     {"ContainerConstraints", "ContainerConstraints", ANY, true, false},
     {"SecurityPolicy", "SecurityPolicy", ANY, false, false},

@@ -4,9 +4,9 @@
  * line or a kernel event comes it looks for every device that is not shown yet, shows those that are there, and
  * answers. So it does not matter in which order driver, device and offer come, nor whether an event was lost.
  *
- * The drivers of SCSI are loaded when there is a controller, and as late as possible: after the agent's
- * negotiation, by a process of lowest priority, which is raised when it does not get on. Their first
- * scan is left out, for it asks 256 targets where all disks are on one; that one is scanned here.
+ * Drivers are loaded when there is a device of their class, and as late as possible: after the agent's
+ * negotiation, by a process of lowest priority, which is raised when it does not get on. The first
+ * scan of SCSI is left out, for it asks 256 targets where all disks are on one; that one is scanned here.
  *
  * The channel may end (a machine that was restored, a fault); then it is dialled again, and what the new
  * snapshot lacks is hidden. A host that refuses has no channel any more: the process ends.
@@ -46,7 +46,8 @@ struct offers {
     int channel, events, poke, loader; /* the last is a pidfd; -1: closed */
     pid_t loader_pid;
     double start_ms, loader_ms;
-    bool may_load, loaded;
+    bool may_load;
+    bool loaded[UVM__VMBUS_CLASS_MAX], loading[UVM__VMBUS_CLASS_MAX]; /* the second: by `loader` */
     struct gcs_releases releases;
     struct gcs_offers_table table;
 };
@@ -68,47 +69,74 @@ static bool write_file(const char *path, const char *text) {
 
 /* ---- drivers --------------------------------------------------------------------------------------- */
 
-static bool wants_scsi(const struct offers *o) {
+/* The lists of the classes that have drivers here. */
+static const char *const lists[UVM__VMBUS_CLASS_MAX] = {
+    [UVM__VMBUS_STORVSC] = "modules.scsi",
+    [UVM__VMBUS_NETVSC] = "modules.net",
+};
+
+static bool is_offered(const struct offers *o, unsigned class) {
     for (size_t i = 0; i < UVM__VMBUS_DEVICES_MAX; i++) {
-        if (o->table.rows[i].used && o->table.rows[i].device.kind == UVM__VMBUS_STORVSC) {
+        if (o->table.rows[i].used && o->table.rows[i].device.kind == class) {
             return true;
         }
     }
     return false;
 }
 
-/* The list sets scan=manual; from here on the kernel scans as ever, which it does when it lost events. */
-static int load(void) {
-    int failures = uvm__modules_load(WHO, "modules.scsi");
+/* SCSI's list sets scan=manual; from there on the kernel scans as ever, which it does when it lost events. */
+static int load(const struct offers *o) {
+    int failures = 0;
 
-    (void)write_file(SYS "/module/scsi_mod/parameters/scan", "async");
+    for (unsigned c = 0; c < UVM__VMBUS_CLASS_MAX; c++) {
+        failures += o->loading[c] ? uvm__modules_load(WHO, lists[c]) : 0;
+    }
+    if (o->loading[UVM__VMBUS_STORVSC]) {
+        (void)write_file(SYS "/module/scsi_mod/parameters/scan", "async");
+    }
     return failures == 0 ? 0 : 1;
 }
 
+static void end_loading(struct offers *o) {
+    memset(o->loading, 0, sizeof o->loading);
+}
+
 static void start_loader(struct offers *o) {
-    if (o->loaded || !o->may_load || !wants_scsi(o)) {
+    bool any = false;
+
+    if (!o->may_load || o->loader >= 0) {
         return;
     }
-    o->loaded = true;
+    for (unsigned c = 0; c < UVM__VMBUS_CLASS_MAX; c++) {
+        if (lists[c] != NULL && !o->loaded[c] && is_offered(o, c)) {
+            any = o->loaded[c] = o->loading[c] = true;
+        }
+    }
+    if (!any) {
+        return;
+    }
     o->loader_pid = fork();
     if (o->loader_pid == 0) {
         (void)setpriority(PRIO_PROCESS, 0, 19);
-        _exit(load());
+        _exit(load(o));
     }
     if (o->loader_pid < 0) {
-        (void)load();
+        (void)load(o);
+        end_loading(o);
         return;
     }
     o->loader_ms = uvm__boot_ms();
     o->loader = (int)syscall(SYS_pidfd_open, o->loader_pid, 0);
     if (o->loader < 0) {
         (void)waitpid(o->loader_pid, NULL, 0);
+        end_loading(o);
     }
 }
 
 static void loader_ended(struct offers *o) {
     (void)waitpid(o->loader_pid, NULL, 0); /* what failed it has said */
     close_fd(&o->loader);
+    end_loading(o);
 }
 
 /* ---- the table ------------------------------------------------------------------------------------- */
@@ -119,8 +147,11 @@ static int look(struct offers *o) {
     for (size_t i = 0; i < UVM__VMBUS_DEVICES_MAX; i++) {
         struct gcs_offered *d = &o->table.rows[i];
 
+        enum uvm__vmbus_class class = d->device.kind;
+
         if (!d->used || d->answered || d->releasing ||
-            (d->device.kind == UVM__VMBUS_STORVSC && (!o->loaded || o->loader >= 0))) {
+            (class < UVM__VMBUS_CLASS_MAX && lists[class] != NULL &&
+             (!o->loaded[class] || o->loading[class]))) {
             continue;
         }
         bool first = !d->shown;

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hcs/qemu/nic.h"
 #include "hcs/qemu/scsi.h"
 #include "hcs/qemu/vpci.h"
 #include "hcs/qemu/vsmb.h"
@@ -210,6 +211,18 @@ static int check_shares(const struct uvm__doc_devices *d, struct uvm__fail *f) {
     return 0;
 }
 
+static int check_nics(const struct uvm__doc_devices *d, struct uvm__fail *f) {
+    for (size_t i = 0; i < d->nics_count; i++) {
+        const char *why = NULL;
+        const char *field = uvm__qemu_nic_refused(&d->nics[i], &why);
+        if (field != NULL) {
+            return uvm__fail(f, UVM_E_UNSUPPORTED, 0, DEVICES "NetworkAdapters.%.36s.%s: %s",
+                             d->nics[i].guid, field, why);
+        }
+    }
+    return 0;
+}
+
 int uvm__qemu_doc_check(const struct uvm__doc *doc, struct uvm__fail *f) {
     for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
         if (refusals[i].found(doc)) {
@@ -217,6 +230,7 @@ int uvm__qemu_doc_check(const struct uvm__doc *doc, struct uvm__fail *f) {
         }
     }
     int rc = check_scsi(&doc->vm.devices, f);
+    rc = rc < 0 ? rc : check_nics(&doc->vm.devices, f);
     rc = rc < 0 ? rc : check_vpci(&doc->vm.devices, f);
     return rc < 0 ? rc : check_shares(&doc->vm.devices, f);
 }

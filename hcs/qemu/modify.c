@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "async/check.h"
+#include "hcs/qemu/nic.h"
 #include "hcs/qemu/scsi.h"
 #include "hcs/qemu/vpci.h"
 #include "hcs/qemu/vpmem.h"
@@ -27,6 +28,7 @@ static const struct uvm__qemu_kind *const kinds[UVM__MODIFY_KIND_MAX] = {
     [UVM__MODIFY_VSMB] = &uvm__qemu_vsmb,
     [UVM__MODIFY_PLAN9] = &no_plan9,
     [UVM__MODIFY_VPCI] = &uvm__qemu_vpci,
+    [UVM__MODIFY_NIC] = &uvm__qemu_nic,
 };
 
 struct modify_params {
@@ -215,8 +217,20 @@ static bool next_share(struct uvm__boot_devices *b) {
     return true;
 }
 
+static bool next_nic(struct uvm__boot_devices *b) {
+    const struct uvm__doc_devices *d = &b->system->doc.vm.devices;
+
+    if (b->nic == d->nics_count) {
+        return false;
+    }
+    b->request = (struct uvm__modify){.kind = UVM__MODIFY_NIC};
+    snprintf(b->request.guid, sizeof b->request.guid, "%s", d->nics[b->nic].guid);
+    b->request.settings.nic = d->nics[b->nic++];
+    return true;
+}
+
 static void boot_next(struct uvm__boot_devices *b) {
-    if (!next_disk(b) && !next_vpmem(b) && !next_vpci(b) && !next_share(b)) {
+    if (!next_disk(b) && !next_vpmem(b) && !next_vpci(b) && !next_share(b) && !next_nic(b)) {
         uvm__step_done(b->op, NULL);
         return;
     }

@@ -22,7 +22,7 @@ int uvm__qemu_modify(struct uvm__hcs_system *base, const struct uvm__hcs_modify_
 struct uvm__boot_devices {
     struct uvm__qemu_system *system;
     uvm_op *op;                                        /* whose step this is */
-    size_t controller, attachment, vpmem, vpci, share; /* the next ones */
+    size_t controller, attachment, vpmem, vpci, share, nic; /* the next ones */
     struct uvm__modify request;                        /* the current one's */
 };
 /* Ends the step. */

@@ -65,8 +65,15 @@ int uvm__resource_removing(struct uvm__qemu_system *s, const char *path, struct 
     return 0;
 }
 
+static void close_resource(struct uvm__resource *r) {
+    if (r->type->close != NULL) {
+        r->type->close(r);
+    }
+}
+
 void uvm__resource_release(struct uvm__qemu_system *s, struct uvm__resource *r, bool tell) {
     uvm__list_remove(&r->link);
+    close_resource(r);
     if (tell && s->state != UVM__QEMU_ENDED && !s->closing) {
         uvm__list_append(&s->released, &r->link);
         uvm__ready_push(s->engine, &s->tell);
@@ -131,6 +138,7 @@ static void free_list(struct uvm__qemu_system *s, struct uvm__list *list) {
     while (!uvm__list_empty(list)) {
         struct uvm__resource *r = of(list->next);
         uvm__list_remove(&r->link);
+        close_resource(r);
         uvm__free(s->engine, r);
     }
 }

@@ -29,6 +29,8 @@ struct uvm__resource_type {
     /* Adds what it has moved or holds; `blocks`: QEMU's answer to query-blockstats. False: no memory. NULL: the
      * host cannot tell. */
     bool (*statistics)(const struct uvm__resource *r, const cJSON *blocks, cJSON *to);
+    /* Closes what it holds of the host, when it is released or the VM is over; idempotent. NULL: nothing. */
+    void (*close)(struct uvm__resource *r);
 };
 
 struct uvm__resource {

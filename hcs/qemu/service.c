@@ -6,6 +6,7 @@
  */
 #include "hcs/qemu/modify.h"
 #include "hcs/qemu/statistics.h"
+#include "hcs/qemu/nic.h"
 #include "hcs/qemu/vpmem.h"
 #include "hcs/qemu/vsmb.h"
 
@@ -70,6 +71,7 @@ static const struct uvm__hcs_ops ops = {
     .modify = uvm__qemu_modify,
     .image_bytes = uvm__qemu_image_bytes,
     .location = uvm__qemu_location,
+    .nic_config = uvm__qemu_nic_config,
     .properties = uvm__qemu_properties,
     .statistics = uvm__qemu_statistics,
     .statistics_result = uvm__qemu_statistics_result,

@@ -59,6 +59,18 @@ static int read_shares(uvm_engine *e, const struct uvm__doc *doc, struct uvm__si
     return 0;
 }
 
+static int read_nics(uvm_engine *e, const struct uvm__doc *doc, struct uvm__sim_document *d) {
+    const struct uvm__doc_devices *v = &doc->vm.devices;
+    for (size_t i = 0; i < v->nics_count; i++) {
+        struct uvm__sim_disk *nic = uvm__sim_nic_new(e, v->nics[i].guid, &v->nics[i]);
+        if (nic == NULL) {
+            return -UVM_E_NOMEM;
+        }
+        uvm__list_append(&d->disks, &nic->link);
+    }
+    return 0;
+}
+
 static int read_images(uvm_engine *e, const struct uvm__doc *doc, struct uvm__sim_document *d) {
     const struct uvm__doc_vpmem *v = &doc->vm.devices.vpmem;
     for (size_t i = 0; i < v->devices_count; i++) {
@@ -103,6 +115,7 @@ int uvm__sim_document_read(uvm_engine *e, const char *text, size_t bytes,
         rc = rc < 0 ? rc : read_images(e, &doc, d);
         rc = rc < 0 ? rc : read_shares(e, &doc, d);
         rc = rc < 0 ? rc : read_functions(e, &doc, d, why);
+        rc = rc < 0 ? rc : read_nics(e, &doc, d);
         (void)snprintf(d->facts.owner, sizeof d->facts.owner, "%s",
                        doc.owner == NULL ? "" : doc.owner);
         d->facts.vpmem_devices = doc.vm.devices.vpmem.maximum_count;

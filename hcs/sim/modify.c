@@ -104,6 +104,48 @@ struct uvm__sim_disk *uvm__sim_share_new(uvm_engine *e, const struct uvm__doc_pl
     return d;
 }
 
+uint64_t uvm__sim_nic_slot(const char *guid) {
+    struct uvm__guid g = uvm__guid_null;
+    uint64_t slot;
+    (void)uvm__guid_read(guid, strlen(guid), &g);
+    memcpy(&slot, g.bytes, sizeof slot);
+    return slot;
+}
+
+struct uvm__sim_disk *uvm__sim_nic_new(uvm_engine *e, const char *guid,
+                                       const struct uvm__doc_nic *nic) {
+    const struct uvm__doc_linux_endpoint *to = &nic->linux_endpoint;
+    const struct uvm__doc_scsi_attachment a = {.path = to->name != NULL   ? to->name
+                                                       : to->path != NULL ? to->path
+                                                                          : "user",
+                                               .lun = uvm__sim_nic_slot(guid)};
+    struct uvm__sim_disk *d = uvm__sim_disk_new(e, UVM__SIM_NIC, &a);
+    if (d != NULL) {
+        (void)snprintf(d->name, sizeof d->name, "%s", guid);
+        d->whole = to->type != NULL && strcmp(to->type, "NetworkNamespace") == 0;
+    }
+    return d;
+}
+
+int uvm__sim_nic_config(struct uvm__hcs_system *s, const char *guid,
+                        struct uvm__hcs_nic_config *ret) {
+    const struct uvm__sim_disk *d = find(UVM__CONTAINER_OF(s, struct uvm__sim_system, base),
+                                         UVM__SIM_NIC, uvm__sim_nic_slot(guid));
+    if (d == NULL) {
+        return -UVM_E_NOTFOUND;
+    }
+    *ret = (struct uvm__hcs_nic_config){.mtu = 1500};
+    if (d->whole) {
+        *ret = (struct uvm__hcs_nic_config){.mac = "02:00:00:09:08:07",
+                                            .mtu = 1400,
+                                            .addresses_count = 1,
+                                            .addresses = {"10.9.8.7/24"},
+                                            .routes_count = 1,
+                                            .routes = {{"0.0.0.0/0", "10.9.8.1", 0}}};
+    }
+    return 0;
+}
+
 void uvm__sim_disk_add(struct uvm__sim_system *s, struct uvm__sim_disk *take_d) {
     uvm__list_append(&s->disks, &take_d->link);
     s->host->ledger.disks++;
@@ -237,6 +279,9 @@ static uvm_error *refusal(struct modify *m) {
     }
     if (!is_add(m)) {
         return there == NULL ? error(m, UVM_E_NOTFOUND, "nothing is there") : NULL;
+    }
+    if (m->request.kind == UVM__MODIFY_NIC) {
+        return there != NULL ? error(m, UVM_E_EXISTS, "the adapter is there") : NULL;
     }
     if (m->request.kind == UVM__MODIFY_PLAN9) {
         return there != NULL ? error(m, UVM_E_EXISTS, "the port is taken") : NULL;
@@ -392,6 +437,9 @@ static void place(struct modify *m) {
     } else if (r->kind == UVM__MODIFY_SCSI) {
         m->controller = controller_of(m->system, r->guid);
         m->slot = r->number;
+    } else if (r->kind == UVM__MODIFY_NIC) {
+        m->controller = UVM__SIM_NIC;
+        m->slot = uvm__sim_nic_slot(r->guid);
     } else if (r->kind == UVM__MODIFY_PLAN9) {
         m->controller = UVM__SIM_PLAN9;
         m->slot = r->settings.plan9.port;
@@ -409,6 +457,9 @@ static struct uvm__sim_disk *new_disk(struct modify *m) {
     const struct uvm__sim_system *s = m->system;
     if (r->kind == UVM__MODIFY_SCSI) {
         return uvm__sim_disk_new(m->engine, m->controller, &r->settings.scsi);
+    }
+    if (r->kind == UVM__MODIFY_NIC) {
+        return uvm__sim_nic_new(m->engine, r->guid, &r->settings.nic);
     }
     if (r->kind == UVM__MODIFY_PLAN9) {
         return uvm__sim_share_new(m->engine, &r->settings.plan9);

@@ -44,6 +44,16 @@ static bool add_function(cJSON *o, const struct uvm__sim_disk *d) {
            add(o, "Function", d->path);
 }
 
+static bool add_nic(cJSON *o, const struct uvm__sim_disk *d) {
+    struct uvm__modify m = {.kind = UVM__MODIFY_NIC};
+    char path[UVM__MODIFY_PATH_BYTES];
+    struct uvm__fail f;
+    memcpy(m.guid, d->name, sizeof m.guid - 1);
+    return uvm__modify_path(&m, path, &f) == 0 && add(o, "Kind", "NetworkAdapter") &&
+           add(o, "ResourcePath", path) && add(o, "State", "Present") &&
+           add(o, "JoinedTo", d->path);
+}
+
 static bool add_disk(cJSON *list, const struct uvm__sim_system *s, const struct uvm__sim_disk *d) {
     cJSON *o = cJSON_CreateObject();
     char guid[UVM_GUID_TEXT], path[UVM__MODIFY_PATH_BYTES];
@@ -51,6 +61,9 @@ static bool add_disk(cJSON *list, const struct uvm__sim_system *s, const struct 
     if (o == NULL || !cJSON_AddItemToArray(list, o)) {
         cJSON_Delete(o);
         return false;
+    }
+    if (d->controller == UVM__SIM_NIC) {
+        return add_nic(o, d);
     }
     if (d->controller == UVM__SIM_PLAN9) {
         return add_share(o, d);

@@ -98,6 +98,10 @@ struct uvm__vmbus *uvm__sim_vmbus(struct uvm__hcs_system *s);
 /* And so is an assigned PCI function: in a slot that its instance's GUID gives. */
 #define UVM__SIM_VPCI 1025u
 uint64_t uvm__sim_vpci_slot(const char *guid);
+/* And a network adapter: in the slot that its GUID makes, with what it is joined to as its path ("user"). One in the
+ * place of a namespace's interface has the address 10.9.8.7/24 and a default route. */
+#define UVM__SIM_NIC 1026u
+uint64_t uvm__sim_nic_slot(const char *guid);
 /* How large every image is from now on; 1 MiB at first. */
 void uvm__sim_set_image_bytes(struct uvm__sim_host *h, uint64_t bytes);
 /* Whether a disk is in the slot; its path (until it is removed) and access. */

@@ -33,8 +33,9 @@ struct uvm__sim_disk {
     uint64_t lun;
     uint64_t
         bytes; /* of an image in VPMem: the range that it takes; of a PCI function: the virtual one */
-    bool read_only, whole;                        /* the second: of a device of VPMem */
-    char name[UVM__DOC_SHARE_NAME_BYTES_MAX + 1]; /* of a Plan9 share; of a PCI function its GUID */
+    bool read_only, whole; /* the second: of a device of VPMem */
+    char name[UVM__DOC_SHARE_NAME_BYTES_MAX +
+              1]; /* of a Plan9 share; of a PCI function or a network adapter its GUID */
     char path[];
 };
 
@@ -109,6 +110,10 @@ struct uvm__sim_disk *uvm__sim_disk_new(uvm_engine *e, unsigned controller,
 /* The same of an image in VPMem, of so many bytes. */
 struct uvm__sim_disk *uvm__sim_image_new(uvm_engine *e, const struct uvm__modify *m,
                                          uint64_t bytes);
+struct uvm__sim_disk *uvm__sim_nic_new(uvm_engine *e, const char *guid,
+                                       const struct uvm__doc_nic *nic);
+int uvm__sim_nic_config(struct uvm__hcs_system *s, const char *guid,
+                        struct uvm__hcs_nic_config *ret);
 struct uvm__sim_disk *uvm__sim_share_new(uvm_engine *e, const struct uvm__doc_plan9_share *share);
 void uvm__sim_disk_add(struct uvm__sim_system *s, struct uvm__sim_disk *take_d);
 void uvm__sim_disks_free(struct uvm__sim_system *s);

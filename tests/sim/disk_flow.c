@@ -30,6 +30,10 @@ int disk_vpmem(struct world *w, struct world_call *c, const struct uvm_vpmem_par
     return WORLD_START(w, c, uvm_vpmem_attach(w->vm, p, w->scope, world_on_done, c, &c->op));
 }
 
+int disk_nic(struct world *w, struct world_call *c, const struct uvm_nic_params *p) {
+    return WORLD_START(w, c, uvm_nic_attach(w->vm, p, w->scope, world_on_done, c, &c->op));
+}
+
 int disk_detach(struct world *w, struct world_call *c, const char *id) {
     return WORLD_START(w, c, uvm_detach(w->vm, id, w->scope, world_on_done, c, &c->op));
 }
@@ -68,6 +72,11 @@ int disk_vpci_code(struct world *w, const struct uvm_vpci_params *p, char ret_id
     return finish(w, &c, disk_vpci(w, &c, p), ret_id);
 }
 
+int disk_nic_code(struct world *w, const struct uvm_nic_params *p, char ret_id[32]) {
+    struct world_call c = {0};
+    return finish(w, &c, disk_nic(w, &c, p), ret_id);
+}
+
 void disk_attach_well(struct world *w, const struct uvm_scsi_params *p, char ret_id[32]) {
     struct world_call c = {0};
     EXPECT_EQ(w, finish(w, &c, disk_attach(w, &c, p), ret_id), UVM_OK);
@@ -100,17 +109,40 @@ static bool flag(const cJSON *o, const char *key) {
     return b;
 }
 
-static void read_place(const cJSON *at, bool vpci, struct disk_row *r) {
-    bool vpmem = uvm__json_get(UVM__JSON_STRICT, at, "device") != NULL;
-    if (vpci) {
-        r->controller = UVM__SIM_VPCI;
-        r->lun =
-            uvm__sim_vpci_slot(uvm__json_string(uvm__json_get(UVM__JSON_STRICT, at, "instance")));
-        return;
-    }
+static bool has(const cJSON *o, const char *key) {
+    return uvm__json_get(UVM__JSON_STRICT, o, key) != NULL;
+}
+
+/* A network adapter as the model of a host and the simulated guest have it. */
+static void read_nic(const cJSON *o, const cJSON *at, struct disk_row *r) {
+    char instance[40];
+    put_text(at, "instance", instance, sizeof instance);
+    put_text(o,
+             has(o, "tap")     ? "tap"
+             : has(o, "netns") ? "netns"
+                               : "type",
+             r->host_path, sizeof r->host_path);
+    (void)snprintf(r->guest_path, sizeof r->guest_path, "/nic/%s", instance);
+    r->controller = UVM__SIM_NIC;
+    r->lun = uvm__sim_nic_slot(instance);
+}
+
+/* Likewise a PCI function. */
+static void read_function(const cJSON *o, const cJSON *at, struct disk_row *r) {
+    put_text(o, "device", r->host_path, sizeof r->host_path);
+    put_text(o, "guest_path", r->guest_path, sizeof r->guest_path);
+    r->controller = UVM__SIM_VPCI;
+    r->lun = uvm__sim_vpci_slot(uvm__json_string(uvm__json_get(UVM__JSON_STRICT, at, "instance")));
+}
+
+static void read_disk(const cJSON *o, const cJSON *at, struct disk_row *r) {
+    bool vpmem = has(at, "device");
+    put_text(o, "host_path", r->host_path, sizeof r->host_path);
+    put_text(o, "guest_path", r->guest_path, sizeof r->guest_path);
     r->controller = vpmem ? UVM__SIM_VPMEM + (unsigned)number(at, "device")
                           : (unsigned)number(at, "controller");
     r->lun = number(at, vpmem ? "offset" : "lun");
+    r->read_only = flag(o, "read_only");
 }
 
 uint32_t disk_rows(struct world *w, struct disk_row *ret, uint32_t max) {
@@ -125,15 +157,14 @@ uint32_t disk_rows(struct world *w, struct disk_row *ret, uint32_t max) {
         EXPECT(w, n < max);
         struct disk_row *r = &ret[n++];
         put_text(o, "id", r->id, sizeof r->id);
-        bool vpci = uvm__json_get(UVM__JSON_STRICT, o, "virtual_function") != NULL;
-        put_text(o, vpci ? "device" : "host_path", r->host_path, sizeof r->host_path);
-        put_text(o, "guest_path", r->guest_path, sizeof r->guest_path);
         put_text(o, "state", r->state, sizeof r->state);
         const cJSON *at = uvm__json_get(UVM__JSON_STRICT, o, "location");
-        read_place(at, vpci, r);
+        r->read_only = false;
+        (has(o, "mac")                ? read_nic
+         : has(o, "virtual_function") ? read_function
+                                      : read_disk)(o, at, r);
         r->refs = (uint32_t)number(o, "refs");
         r->quarantined = flag(o, "quarantined");
-        r->read_only = !vpci && flag(o, "read_only");
     }
     cJSON_Delete(tree);
     return n;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * guest_disk.c — the simulated agent's part of disks: MappedVirtualDisk, SCSIDevice, VPMemDevice and
- * VPCIDevice, a table of mounts.
+ * guest_disk.c — the simulated agent's part of disks and other devices: MappedVirtualDisk, SCSIDevice, VPMemDevice,
+ * VPCIDevice and Network, a table of mounts.
  *
  * As the reference's agent: a mount needs the disk, which the host must have attached by then; unmounting
  * what is not mounted is no error; a disk is let go of for good. A guest whose disk goes while it is
@@ -160,6 +160,13 @@ static const char *function_path(const cJSON *s, struct guest_mount *ret, char b
     return buf;
 }
 
+/* An adapter is a mount at its GUID. */
+static void read_nic(const cJSON *s, struct guest_mount *ret, char path[64]) {
+    *ret = (struct guest_mount){.controller = UVM__SIM_NIC,
+                                .lun = uvm__sim_nic_slot(text_of(s, "ID"))};
+    (void)snprintf(path, 64, "/nic/%s", text_of(s, "ID"));
+}
+
 static bool take(uint32_t *count) {
     bool any = *count > 0;
     *count -= any;
@@ -240,6 +247,10 @@ static void modify_now(struct guest_held *h) {
         const char *path = function_path(settings, &what, buf);
         struct guest_mount there;
         failed = guest_mount_at(g, path, &there) ? NULL : do_mount(g, path, &what);
+    } else if (strcmp(type, "Network") == 0) {
+        char path[64];
+        read_nic(settings, &what, path);
+        failed = add ? do_mount(g, path, &what) : do_unmount(g, path);
     } else if (strcmp(type, "SCSIDevice") == 0 && !add) {
         failed = do_eject(g, &what);
     }

@@ -88,6 +88,30 @@ static void prepare_function(struct sweep *s) {
     EXPECT_EQ(&s->w, disk_vpci_code(&s->w, &p, s->id), UVM_OK);
 }
 
+/* Of one id, so that two of them are the same. */
+static struct uvm_nic_params nic(void) {
+    struct uvm_nic_params p = UVM_NIC_PARAMS_INIT;
+    p.type = UVM_NIC_NETNS;
+    p.target = PATH;
+    p.id = "0a0a0a0a-0000-4000-8000-000000000001";
+    return p;
+}
+
+static int start_nic(struct sweep *s, struct world_call *c, uvm_scope *scope) {
+    struct uvm_nic_params p = nic();
+    return WORLD_START(&s->w, c, uvm_nic_attach(s->w.vm, &p, scope, world_on_done, c, &c->op));
+}
+
+static int start_nic_joined(struct sweep *s, struct world_call *c, uvm_scope *scope) {
+    int rc = start_nic(s, &s->beside, NULL);
+    return rc < 0 ? rc : start_nic(s, c, scope);
+}
+
+static void prepare_nic(struct sweep *s) {
+    struct uvm_nic_params p = nic();
+    EXPECT_EQ(&s->w, disk_nic_code(&s->w, &p, s->id), UVM_OK);
+}
+
 static int start_detach(struct sweep *s, struct world_call *c, uvm_scope *scope) {
     return WORLD_START(&s->w, c, uvm_detach(s->w.vm, s->id, scope, world_on_done, c, &c->op));
 }
@@ -165,6 +189,15 @@ const struct sweep_row *const sweep_rows[] = {
     &(const struct sweep_row){"attach in VPMem beside another",
                               {.disks = 1, .mounts = 1, .rows = 1},
                               .start = start_image_joined},
+    &(const struct sweep_row){
+        "attach a network adapter", {.disks = 1, .mounts = 1, .rows = 1}, .start = start_nic},
+    &(const struct sweep_row){"attach a network adapter beside another",
+                              {.disks = 1, .mounts = 1, .rows = 1},
+                              .start = start_nic_joined},
+    &(const struct sweep_row){"detach a network adapter",
+                              {.disks = -1, .mounts = -1, .rows = -1},
+                              .prepare = prepare_nic,
+                              .start = start_detach},
     &(const struct sweep_row){"detach in VPMem",
                               {.disks = -1, .mounts = -1, .rows = -1},
                               .prepare = prepare_image,

@@ -71,6 +71,34 @@ static const char unshare_text[] =
     "{\"ResourcePath\":\"" SHARES "\",\"RequestType\":\"Remove\",\"Settings\":{"
     "\"Name\":\"s1f\"}}";
 
+#define NIC "VirtualMachine/Devices/NetworkAdapters/" GUID
+static const char nic_text[] =
+    "{\"ResourcePath\":\"" NIC "\",\"RequestType\":\"Add\",\"Settings\":{"
+    "\"MacAddress\":\"02:00:00:00:00:01\",\"LinuxEndpoint\":{\"Type\":\"NetworkNamespace\","
+    "\"Path\":\"/run/netns/a\",\"Interface\":\"eth1\",\"Mtu\":1400}}}";
+
+static void a_network_adapter(void **state) {
+    (void)state;
+    struct loop_kit k;
+    struct uvm__modify m = {.kind = UVM__MODIFY_NIC, .guid = GUID, .has_settings = true}, got;
+    struct uvm__fail f;
+    loop_open(&k);
+    m.settings.nic = (struct uvm__doc_nic){.mac_address = "02:00:00:00:00:01",
+                                           .linux_endpoint = {.present = true,
+                                                              .type = "NetworkNamespace",
+                                                              .path = "/run/netns/a",
+                                                              .interface = "eth1",
+                                                              .mtu = 1400}};
+    expect_build(&k, &m, nic_text);
+    assert_int_equal(uvm__modify_read(k.engine, nic_text, sizeof nic_text - 1, &got, &f), 0);
+    assert_int_equal(got.kind, UVM__MODIFY_NIC);
+    assert_string_equal(got.guid, GUID);
+    assert_string_equal(got.settings.nic.linux_endpoint.interface, "eth1");
+    assert_int_equal(got.settings.nic.linux_endpoint.mtu, 1400);
+    uvm__modify_deinit(&got);
+    loop_close(&k);
+}
+
 /* Where the path has no key, the settings name the resource, also of a removal, which has nothing else. */
 static void a_share_is_named_by_its_settings(void **state) {
     (void)state;
@@ -356,6 +384,7 @@ int main(void) {
         cmocka_unit_test(built_and_read_back),
         cmocka_unit_test(a_share_is_named_by_its_settings),
         cmocka_unit_test(a_function_is_named_by_its_instance),
+        cmocka_unit_test(a_network_adapter),
         cmocka_unit_test(paths_are_written_one_way),
         cmocka_unit_test(a_plan9_share_and_its_port),
         cmocka_unit_test(bad_ones_are_refused_by_name),
