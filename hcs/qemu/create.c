@@ -218,12 +218,17 @@ static void cancel_boot_files(uvm_op *op, void *state) {
 
 /* ---- vmm ---------------------------------------------------------------------------------- */
 
+#define LOW_MEMORY_MB 2816u /* a q35 machine with less has all of it below 4 GiB */
+
 static int build_argv(struct uvm__qemu_system *s, struct uvm__fail *f) {
     struct uvm__qemu *q = s->service;
     uint64_t count = s->doc.vm.topology.processor.count;
     uint32_t possible = q->processors_possible;
+    bool low = s->doc.vm.topology.memory.size_in_mb < LOW_MEMORY_MB;
+    unsigned line = (s->accel.kvm ? 0u : (unsigned)UVM__LINE_TCG) |
+                    (low && uvm__qemu_vpmem_count(&s->doc) > 0 ? (unsigned)UVM__LINE_PMEM : 0u);
     int rc = uvm__qemu_kernel_line(s->engine, s->doc.vm.chipset.linux_kernel_direct.kernel_cmd_line,
-                                   !s->accel.kvm, &s->kernel_line, f);
+                                   line, &s->kernel_line, f);
 
     if (rc < 0) {
         return rc;

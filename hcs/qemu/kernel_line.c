@@ -32,23 +32,29 @@ static const struct rewrite {
 #define BLACKLIST "initcall_blacklist="
 #define BLACKLISTED "virtio_vsock_init"
 
-/* Where every instruction is emulated; nothing that a guest of ours needs. The first two are worth 0.4 s of
+/* What is added for the host's sake. Where every instruction is emulated, nothing that a guest of ours needs: the
+ * first two are worth 0.4 s of
  * a boot's 2 s. With the third a kernel thread that hands out what came from a device goes on to the last
  * packet, where else it lets a reader in after each: a fourth to two thirds of the CPU time of a vsock
  * stream to the guest. The fourth leaves out a check that panics ("IO-APIC + timer doesn't work") where a loaded
  * host holds the emulated timer back. The last zeroes no memory before its first use: a third of what a stream to
  * the guest costs where it is emulated. It hardens the guest's kernel against its own mistakes, so that under KVM,
- * where it is cheap, it stays. One whose line has a token that begins with `unless` is left out. */
-static const struct tcg_token {
+ * where it is cheap, it stays. With virtual PMem there are addresses above 4 GiB, and the kernel takes 64 MiB for
+ * copies below that devices could reach: none is needed for memory that is below already. One whose line has a
+ * token that begins with `unless` is left out. */
+static const struct host_token {
+    unsigned host;
     const char *token, *unless;
-} tcg_tokens[] = {
-    {"cryptomgr.notests", "cryptomgr.notests"},
-    {"initcall_blacklist=crypto_kdf108_init,init_kprobe_trace,load_system_certificate_list", NULL},
-    {"preempt=none", "preempt="},
-    {"no_timer_check", "no_timer_check"},
-    {"init_on_alloc=0", "init_on_alloc="},
+} host_tokens[] = {
+    {UVM__LINE_TCG, "cryptomgr.notests", "cryptomgr.notests"},
+    {UVM__LINE_TCG,
+     "initcall_blacklist=crypto_kdf108_init,init_kprobe_trace,load_system_certificate_list", NULL},
+    {UVM__LINE_TCG, "preempt=none", "preempt="},
+    {UVM__LINE_TCG, "no_timer_check", "no_timer_check"},
+    {UVM__LINE_TCG, "init_on_alloc=0", "init_on_alloc="},
+    {UVM__LINE_PMEM, "swiotlb=noforce", "swiotlb="},
 };
-#define TCG_TOKENS (sizeof tcg_tokens / sizeof tcg_tokens[0])
+#define HOST_TOKENS (sizeof host_tokens / sizeof host_tokens[0])
 
 #define AGENT "gcs"
 #define NO_TIME_SYNC "-disable-time-sync"
@@ -132,16 +138,16 @@ static int put_rewritten(struct uvm__buf *out, const struct token *t) {
 }
 
 /* The kernel's part up to "--"; *at is left behind it, or at the end. */
-static int put_kernel_part(struct uvm__buf *out, const char **at, bool tcg) {
-    bool console = false, there[TCG_TOKENS] = {false};
+static int put_kernel_part(struct uvm__buf *out, const char **at, unsigned host) {
+    bool console = false, there[HOST_TOKENS] = {false};
     struct token t;
     int rc = 0;
 
     while (rc == 0 && next_token(at, &t) && !token_is(&t, "--")) {
         console =
             console || token_begins(&t, "console=ttyS0") || token_is(&t, "8250_core.nr_uarts=0");
-        for (size_t i = 0; i < TCG_TOKENS; i++) {
-            const char *unless = tcg_tokens[i].unless;
+        for (size_t i = 0; i < HOST_TOKENS; i++) {
+            const char *unless = host_tokens[i].unless;
             there[i] = there[i] || (unless != NULL && token_begins(&t, unless));
         }
         rc = put_rewritten(out, &t);
@@ -149,8 +155,11 @@ static int put_kernel_part(struct uvm__buf *out, const char **at, bool tcg) {
     if (rc == 0 && !console) {
         rc = put(out, "console=ttyS0", strlen("console=ttyS0"));
     }
-    for (size_t i = 0; tcg && rc == 0 && i < TCG_TOKENS; i++) {
-        rc = there[i] ? 0 : put(out, tcg_tokens[i].token, strlen(tcg_tokens[i].token));
+    for (size_t i = 0; rc == 0 && i < HOST_TOKENS; i++) {
+        const struct host_token *add = &host_tokens[i];
+        if ((add->host & host) != 0 && !there[i]) {
+            rc = put(out, add->token, strlen(add->token));
+        }
     }
     return rc;
 }
@@ -197,7 +206,7 @@ static int check_text(const char *line, struct uvm__fail *f) {
     return quoted ? uvm__fail(f, UVM_E_INVAL, 0, WHERE ": a quote is not closed") : 0;
 }
 
-int uvm__qemu_kernel_line(uvm_engine *e, const char *line, bool tcg, char **ret,
+int uvm__qemu_kernel_line(uvm_engine *e, const char *line, unsigned host, char **ret,
                           struct uvm__fail *f) {
     const char *at = line == NULL ? "" : line;
     struct uvm__buf out;
@@ -207,7 +216,7 @@ int uvm__qemu_kernel_line(uvm_engine *e, const char *line, bool tcg, char **ret,
         return rc;
     }
     uvm__buf_init(&out, e, UVM__CMDLINE_BYTES_MAX);
-    rc = put_kernel_part(&out, &at, tcg);
+    rc = put_kernel_part(&out, &at, host);
     if (rc == 0 && *at != '\0') {
         rc = put_init_part(&out, at);
     }

@@ -9,8 +9,15 @@
 #include "async/async.h"
 #include "async/error.h"
 
+/* What the line depends on beside the document's. */
+enum uvm__line_host {
+    UVM__LINE_TCG = 1u, /* every instruction is emulated */
+    UVM__LINE_PMEM =
+        2u, /* there is virtual PMem, and all of the guest's own memory is below 4 GiB */
+};
+
 /* -UVM_E_INVAL (a control character, an open quote), -UVM_E_LIMIT (longer than UVM__CMDLINE_BYTES_MAX, of
  * which the kernel would cut the rest off silently), -UVM_E_NOMEM; messages
  * begin with the field's path. `line` may be NULL: empty. *ret is released with uvm__free(). */
-int uvm__qemu_kernel_line(uvm_engine *e, const char *line, bool tcg, char **ret,
+int uvm__qemu_kernel_line(uvm_engine *e, const char *line, unsigned host, char **ret,
                           struct uvm__fail *f);
