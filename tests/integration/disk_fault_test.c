@@ -76,6 +76,36 @@ static void test_foreign_root(void **state) {
     host("cmp root.img root.copy"); /* read-only */
 }
 
+/* The same root from memory: no disk is there, what is written goes to the overlays, and another image shares the
+ * devices with it. */
+static void test_root_in_memory(void **state) {
+    struct command c;
+    char image_and_place[200];
+    (void)state;
+    make_root();
+    host("cp root.img root.copy");
+    make_ext4("layer.img", 8);
+    (void)snprintf(image_and_place, sizeof image_and_place, "%s,/mnt", image("layer.img"));
+    assert_int_equal(
+        boot_run(&c, LIST("--rootfs", image("root.img"), "--rootfs-on", "vpmem", "--vpmem",
+                          image_and_place, "--memory", "128M", "--", "/bin/sh", "-c",
+                          "cat /etc/os-release; echo new > /etc/new && cat /etc/new; "
+                          "echo x 2>/dev/null > /bin/x; "
+                          "grep -c '^/dev/pmem0 / ' /proc/mounts; "
+                          "grep -c ' /mnt ext4 ro' /proc/mounts; ls /sys/block | grep -c sd")),
+        1); /* of grep: there is no disk */
+    expect_out(&c, "ID=foreign\nnew\n1\n1\n0\n");
+    command_free(&c);
+    expect(0, "demo\n", NULL,
+           LIST("boot", "-d", "--name", "demo", "--rootfs", image("root.img"), "--rootfs-on",
+                "vpmem", "--memory", "128M"));
+    expect(0, "\"kind\":\"vpmem\"", NULL, LIST("devices", "demo", "--json"));
+    expect(0, "\"mapped_bytes\":", NULL, LIST("stats", "demo", "--json"));
+    expect(4, "", "of the boot", LIST("detach", "demo", "vpmem-1"));
+    expect(0, NULL, NULL, LIST("stop", "demo"));
+    host("cmp root.img root.copy");
+}
+
 static void test_boot_with_a_disk_that_cannot_be(void **state) {
     char disk[200];
     (void)state;
@@ -97,6 +127,7 @@ int main(int argc, char **argv) {
 #define CASE(name) cmocka_unit_test_teardown(name, nothing_left)
     const struct CMUnitTest tests[] = {
         CASE(test_foreign_root),
+        CASE(test_root_in_memory),
         CASE(test_vmm_killed),
         CASE(test_boot_with_a_disk_that_cannot_be),
     };
