@@ -104,6 +104,10 @@ static void check_host(struct doctor *d) {
     report_finding(d, "namespaces", &f);
     doctor_cgroup(&f);
     report_finding(d, "cgroup", &f);
+    doctor_iommu(&f);
+    report_finding(d, "IOMMU", &f);
+    doctor_vfio(&f);
+    report_finding(d, "vfio", &f);
     for (const struct doctor_program *p = doctor_programs; p->check != NULL; p++) {
         doctor_program(p, &f);
         report_finding(d, p->check, &f);

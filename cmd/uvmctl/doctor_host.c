@@ -8,6 +8,7 @@
 #include "async/cleanup.h"
 #include "async/folder.h"
 #include "cmd/uvmctl/state.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -203,6 +204,44 @@ void doctor_cgroup(struct finding *ret) {
         remedy(ret, "delegate the controllers cpu and memory; " CGROUP_USE);
     } else {
         say(ret, FINDING_OK, "version 2, %s, %s", path, text);
+    }
+}
+
+/* ---- assigned devices --------------------------------------------------------------------- */
+
+#define VFIO_USE "needed for PCI functions of the host in guests"
+
+/* The entries of a folder, without those that begin with a dot; 0 where it is not there. */
+static unsigned count_entries(const char *path) {
+    DIR *d = opendir(path);
+    unsigned count = 0;
+    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+        count += e->d_name[0] != '.';
+    }
+    if (d != NULL) {
+        (void)closedir(d);
+    }
+    return count;
+}
+
+void doctor_iommu(struct finding *ret) {
+    unsigned groups = count_entries("/sys/kernel/iommu_groups");
+    if (groups == 0) {
+        say(ret, FINDING_ABSENT, "none is on");
+        remedy(ret, "switch VT-d or AMD-Vi on in the firmware, and boot the host with "
+                    "intel_iommu=on (AMD: amd_iommu=on); " VFIO_USE);
+    } else {
+        say(ret, FINDING_OK, "%u groups", groups);
+    }
+}
+
+void doctor_vfio(struct finding *ret) {
+    bool driver = access("/sys/bus/pci/drivers/vfio-pci", F_OK) == 0;
+    if (!driver || access("/dev/vfio/vfio", F_OK) != 0) {
+        say(ret, FINDING_ABSENT, "%s", driver ? "no /dev/vfio/vfio" : "vfio-pci is not loaded");
+        remedy(ret, "modprobe vfio-pci; " VFIO_USE);
+    } else {
+        say(ret, FINDING_OK, "vfio-pci, %u groups for guests", count_entries("/dev/vfio") - 1);
     }
 }
 

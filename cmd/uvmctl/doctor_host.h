@@ -25,6 +25,10 @@ void doctor_namespaces(struct finding *ret);
 /* Control groups, for limits of VMs. */
 void doctor_cgroup(struct finding *ret);
 
+/* An IOMMU that is on, and vfio-pci, which gives functions of the host's PCI buses away. */
+void doctor_iommu(struct finding *ret);
+void doctor_vfio(struct finding *ret);
+
 /* Programs that some features need, looked for in their usual places and in $PATH. */
 struct doctor_program {
     const char *check, *name, *places, *remedy;

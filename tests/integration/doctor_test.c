@@ -64,6 +64,7 @@ static void test_json(void **state) {
     assert_non_null(strstr(c.out_text, "\"remedy\":\"apt-get install --no-install-recommends "
                                        "qemu-system-x86\"}"));
     assert_non_null(strstr(c.out_text, "{\"check\":\"virtiofsd\","));
+    assert_non_null(strstr(c.out_text, "{\"check\":\"vfio\","));
     assert_non_null(strstr(c.out_text, "\"check\":\"kernel\",\"ok\":true,\"needed\":true,"));
     assert_string_equal(c.err_text, "");
     command_free(&c);
@@ -74,6 +75,9 @@ static void test_no_qemu(void **state) {
     (void)state;
     assert_int_equal(doctor(&c, "/nowhere", false), 5);
     expect_line(&c, "missing", "vmm", "not found in /nowhere", "install --no-install-recommends");
+    if (access("/sys/kernel/iommu_groups/0", F_OK) != 0) {
+        expect_line(&c, "absent", "IOMMU", "none is on", "intel_iommu=on");
+    }
     expect_line(&c, "absent", "9P server", "no diod in /usr/sbin or $PATH", "needed for shares");
     command_free(&c);
 }
