@@ -8,7 +8,7 @@
  * An answer that takes more than a second shows on a terminal how far the attachment has come, each time
  * that changes; the owner's list of devices is the source.
  */
-#include "cmd/uvmctl/disk.h"
+#include "cmd/uvmctl/attach_kinds.h"
 #include "cmd/uvmctl/reach.h"
 #include "cmd/uvmctl/verbs.h"
 #include <stdlib.h>
@@ -17,17 +17,14 @@
 
 #define QUIET_MS 1000u /* before progress is shown */
 #define LOOK_MS 250u
-#define OPTIONS_MAX UVM_DISK_OPTIONS_MAX
 
 struct change {
     struct reach r;
     const char *method;
-    uint64_t call; /* under way; 0: not sent */
-    char *host;    /* of an attach */
-    const char *guest_path, *filesystem, *verity, *options[OPTIONS_MAX];
-    size_t options_count;
-    uint64_t partition;
-    bool read_only, ensure, block_dev, mount, encrypted;
+    uint64_t call;                  /* under way; 0: not sent */
+    struct attach_words words;      /* of an attach, as the next two */
+    const struct attach_kind *kind; /* NULL: a detach, or no kind */
+    char *host;                     /* as the list of devices has it; NULL: it does not */
     bool timed_out;
     uv_timer_t timer; /* progress */
     char shown[64];   /* the state that was shown last */
@@ -43,8 +40,8 @@ static struct change *change_of(struct reach *r) {
 static const cJSON *find(const struct change *c, const cJSON *list) {
     const cJSON *node, *found = NULL;
     cJSON_ArrayForEach(node, list) {
-        bool its = c->host != NULL ? strcmp(client_text(node, "host_path"), c->host) == 0
-                                   : strcmp(client_text(node, "id"), c->r.more[0]) == 0;
+        const char *key = c->host != NULL ? "host_path" : c->kind != NULL ? "kind" : "id";
+        bool its = strcmp(client_text(node, key), c->host != NULL ? c->host : c->r.more[0]) == 0;
         found = its ? node : found;
     }
     return found;
@@ -112,16 +109,9 @@ static void print_attached(const struct change *c, const cJSON *result) {
         return;
     }
     const char *path = client_text(result, "guest_path");
-    const cJSON *at = uvm__json_get(UVM__JSON_STRICT, result, "location");
-    uint64_t controller = 0, lun = 0;
-    (void)uvm__json_u64(uvm__json_get(UVM__JSON_STRICT, at, "controller"), UINT32_MAX, &controller);
-    (void)uvm__json_u64(uvm__json_get(UVM__JSON_STRICT, at, "lun"), UINT32_MAX, &lun);
-    if (path[0] == 0) {
-        printf("%s controller %llu, LUN %llu\n", client_text(result, "id"),
-               (unsigned long long)controller, (unsigned long long)lun);
-    } else {
-        printf("%s %s\n", client_text(result, "id"), path);
-    }
+    char place[64];
+    c->kind->place(client_at(result, "location"), true, place, sizeof place);
+    printf("%s %s\n", client_text(result, "id"), path[0] == 0 ? place : path);
 }
 
 static void print_detached(const struct change *c) {
@@ -141,7 +131,7 @@ static void on_answer(struct client *client, const cJSON *result, const uvm_erro
     (void)status;
     c->call = 0;
     if (err == NULL) {
-        if (c->host != NULL) {
+        if (c->kind != NULL) {
             print_attached(c, result);
         } else {
             print_detached(c);
@@ -156,7 +146,7 @@ static void on_answer(struct client *client, const cJSON *result, const uvm_erro
     }
     /* Of an attach it is the image that is not there, or of no use; of either, no place in the UVM is no
      * lack of the host's. */
-    bool plain = code == UVM_E_LIMIT || (code == UVM_E_NOTFOUND && c->host != NULL) ||
+    bool plain = code == UVM_E_LIMIT || (code == UVM_E_NOTFOUND && c->kind != NULL) ||
                  (code == UVM_E_INVAL && uvm_error_cause(err) != NULL);
     int interrupted = c->r.app.interrupted;
     reach_fail(&c->r, err,
@@ -203,138 +193,74 @@ static int run(struct change *c, char **argv, cJSON *(*make)(struct change *c)) 
 /* ---- attach ------------------------------------------------------------------------------- */
 
 static const struct option_row attach_rows[] = {
-    {"mount", 'm', "GUESTPATH", "mount it there; \"auto\": where the UVM chooses"},
-    {"ro", 0, NULL, "read-only"},
-    {"partition", 'p', "N", "mount that partition, not the whole disk"},
-    {"filesystem", 0, "T", "the file system: ext4, xfs, … (what is found)"},
-    {"ensure-filesystem", 0, NULL, "format what has another file system, or none"},
-    {"block-dev", 0, NULL, "make GUESTPATH a link to the device instead of a mount"},
-    {"option", 'o', "WORD", "an option of the mount; may be repeated"},
-    {"encrypted", 0, NULL,
-     "format it under a key that is forgotten at detach; what is there is lost"},
-    {"verity", 0, "ROOTHASH",
-     "the image has a dm-verity tree: check all that is read against this"},
+    [ATTACH_MOUNT] = {"mount", 'm', "GUESTPATH", "mount it there; \"auto\": where the UVM chooses"},
+    [ATTACH_RO] = {"ro", 0, NULL, "read-only"},
+    [ATTACH_PARTITION] = {"partition", 'p', "N", "mount that partition, not the whole disk"},
+    [ATTACH_FILESYSTEM] = {"filesystem", 0, "T", "the file system: ext4, xfs, … (what is found)"},
+    [ATTACH_ENSURE] = {"ensure-filesystem", 0, NULL,
+                       "format what has another file system, or none"},
+    [ATTACH_BLOCK_DEV] = {"block-dev", 0, NULL,
+                          "make GUESTPATH a link to the device instead of a mount"},
+    [ATTACH_OPTION] = {"option", 'o', "WORD", "an option of the mount; may be repeated"},
+    [ATTACH_ENCRYPTED] =
+        {"encrypted", 0, NULL,
+         "format it under a key that is forgotten at detach; what is there is lost"},
+    [ATTACH_VERITY] = {"verity", 0, "ROOTHASH",
+                       "the image has a dm-verity tree: check all that is read against this"},
+    [ATTACH_ALLOW] = {"allow", 0, "NAME",
+                      "of a share: show this file of the folder, and no other; may be repeated"},
     REACH_OPTIONS,
     {NULL, 0, NULL, NULL},
 };
 
 static bool attach_option(struct reach *r, const struct option_row *row, const char *value) {
-    struct change *c = change_of(r);
-    switch (row - attach_rows) {
-    case 0:
-        c->mount = true;
-        c->guest_path = strcmp(value, "auto") == 0 ? NULL : value;
-        return true;
-    case 1:
-        c->read_only = true;
-        return true;
-    case 2:
-        if (args_read_number(value, 1, UINT32_MAX, &c->partition)) {
-            return true;
-        }
-        out_usage("attach: --partition: \"%s\" is not a number from 1 on", value);
-        return false;
-    case 3:
-        c->filesystem = value;
-        return true;
-    case 4:
-        c->ensure = true;
-        return true;
-    case 5:
-        c->block_dev = true;
-        return true;
-    case 7:
-        c->encrypted = true;
-        return true;
-    case 8:
-        c->verity = value;
-        c->read_only = true;
-        return true;
-    default:
-        break;
-    }
-    if (c->options_count == OPTIONS_MAX) {
-        out_usage("attach: --option: more than %u", OPTIONS_MAX);
-        return false;
-    }
-    c->options[c->options_count++] = value;
-    return true;
-}
-
-static bool put_flag(cJSON *o, const char *key, bool value) {
-    return !value || cJSON_AddTrueToObject(o, key) != NULL;
-}
-
-static bool put_text(cJSON *o, const char *key, const char *value) {
-    return value == NULL || cJSON_AddStringToObject(o, key, value) != NULL;
-}
-
-static bool put_options(cJSON *o, const struct change *c) {
-    cJSON *list = c->options_count == 0 ? NULL
-                                        : cJSON_CreateStringArray((const char *const *)c->options,
-                                                                  (int)c->options_count);
-    if (list != NULL && !cJSON_AddItemToObject(o, "options", list)) {
-        cJSON_Delete(list);
-        return false;
-    }
-    return list != NULL || c->options_count == 0;
+    return attach_words_add(&change_of(r)->words, (enum attach_option)(row - attach_rows), value);
 }
 
 static cJSON *attach_params(struct change *c) {
-    bool vpmem = strcmp(c->r.more[0], "vpmem") == 0; /* read-only and mounted by itself */
-    if (!vpmem && strcmp(c->r.more[0], "scsi") != 0) {
-        out_usage("attach: \"%s\" is nothing that can be attached; scsi and vpmem are",
-                  c->r.more[0]);
-        return NULL;
-    }
-    c->host = disk_host_path("attach", c->r.more[1]);
-    if (c->host == NULL) {
+    c->kind = attach_kind_find(c->r.more[0]);
+    if (c->kind == NULL || !attach_words_fit(&c->words, c->kind, attach_rows)) {
         return NULL;
     }
     cJSON *params = cJSON_CreateObject();
     cJSON *s = params == NULL ? NULL : cJSON_AddObjectToObject(params, "settings");
-    bool ok =
-        s != NULL && put_text(params, "kind", c->r.more[0]) && put_text(s, "host_path", c->host) &&
-        put_flag(s, "read_only", c->read_only && !vpmem) &&
-        put_flag(s, "mount", c->mount && !vpmem) && put_text(s, "guest_path", c->guest_path) &&
-        (c->partition == 0 || uvm__json_add_u64(s, "partition", c->partition) != NULL) &&
-        put_text(s, "filesystem", c->filesystem) && put_flag(s, "ensure_filesystem", c->ensure) &&
-        put_flag(s, "block_dev", c->block_dev) && put_flag(s, "encrypted", c->encrypted) &&
-        put_text(s, "verity", c->verity) && put_options(s, c);
-    if (!ok) {
+    if (s == NULL || cJSON_AddStringToObject(params, "kind", c->kind->name) == NULL) {
         out_message("attach: out of memory");
-        cJSON_Delete(params);
-        return NULL;
+    } else if (c->kind->put(s, &c->words, c->r.more[1], &c->host)) {
+        return params;
     }
-    return params;
+    cJSON_Delete(params);
+    return NULL;
 }
 
 static int attach(char **argv) {
-    struct change c = {
-        .r = {.verb = &verb_attach,
-              .more_wanted = {"what to attach: scsi, vpmem", "FILE, the disk's image"},
-              .on_option = attach_option},
-        .method = "attach"};
+    struct change c = {.r = {.verb = &verb_attach,
+                             .more_wanted = {"what to attach: scsi, vpmem, vsmb",
+                                             "FILE, the disk's image, or what is shared"},
+                             .on_option = attach_option},
+                       .method = "attach"};
     return run(&c, argv, attach_params);
 }
 
 const struct verb verb_attach = {
     .name = "attach",
-    .summary = "attach a disk to a UVM that runs",
-    .words = "NAME scsi|vpmem FILE [--mount GUESTPATH] [--ro] [OPTION…]",
+    .summary = "attach a disk or a folder to a UVM that runs",
+    .words = "NAME scsi|vpmem|vsmb PATH [--mount GUESTPATH] [--ro] [OPTION…]",
     .about =
-        "Attaches the disk image (or block device) FILE, and mounts it where --mount says; prints\n"
+        "Attaches the disk image (or block device) PATH, and mounts it where --mount says; prints\n"
         "the attachment's id and where the guest sees it. What is attached already in the same way\n"
         "is shared: it is there until each attach has had its detach. Ctrl-C undoes all of it.\n"
         "With vpmem the image is copied into memory that the guest reads, read-only and always\n"
         "mounted; the UVM must have been booted with VPMem devices (boot --vpmem, or the annotation\n"
-        "io.microsoft.virtualmachine.devices.virtualpmem.maximumcount).",
+        "io.microsoft.virtualmachine.devices.virtualpmem.maximumcount). With vsmb PATH is a folder, of\n"
+        "which --allow shows only some files, or a file; always mounted.",
     .options = attach_rows,
     .status = "0, 1, 2, 3 when there is no such UVM, 4 when it is in the wrong state, or disk or\n"
               "GUESTPATH are in use in another way, 124 the timeout passed, 130 interrupted.",
     .example = "uvmctl attach web scsi data.vhdx --mount /data\n"
                "uvmctl attach web scsi new.img --mount auto --filesystem ext4 --ensure-filesystem\n"
-               "uvmctl attach web scsi scratch.img --mount /scratch --encrypted",
+               "uvmctl attach web scsi scratch.img --mount /scratch --encrypted\n"
+               "uvmctl attach web vsmb ~/site --mount /srv --ro",
     .run = attach,
 };
 
@@ -347,7 +273,7 @@ static const struct option_row detach_rows[] = {
 
 static cJSON *detach_params(struct change *c) {
     cJSON *params = cJSON_CreateObject();
-    if (params == NULL || !put_text(params, "device", c->r.more[0])) {
+    if (params == NULL || cJSON_AddStringToObject(params, "device", c->r.more[0]) == NULL) {
         out_message("detach: out of memory");
         cJSON_Delete(params);
         return NULL;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static bool read_scsi(struct boot_device *d, const char *who, const char *word) {
     if (!disk_words_read(&d->words, who, word)) {
@@ -50,6 +51,25 @@ static bool read_vpci(struct boot_device *d, const char *who, const char *word) 
     return true;
 }
 
+static bool read_vsmb(struct boot_device *d, const char *who, const char *word) {
+    struct stat st;
+    if (!disk_words_read(&d->words, who, word)) {
+        return false;
+    }
+    const struct uvm_scsi_params *w = &d->words.params;
+    if (w->encrypted || w->verity != NULL) {
+        out_usage("%s: \"%s\": a share is neither encrypted nor verified", who, word);
+        disk_words_free(&d->words);
+        return false;
+    }
+    d->params.vsmb = (struct uvm_vsmb_params)UVM_VSMB_PARAMS_INIT;
+    d->params.vsmb.host_path = w->host_path;
+    d->params.vsmb.guest_path = w->guest_path;
+    d->params.vsmb.read_only = w->read_only;
+    d->params.vsmb.file = stat(w->host_path, &st) == 0 && !S_ISDIR(st.st_mode);
+    return true;
+}
+
 static const struct row {
     const char *option;
     size_t list; /* in struct uvm_vm_params */
@@ -58,6 +78,7 @@ static const struct row {
 } rows[BOOT_KIND_MAX] = {
     [BOOT_SCSI] = {"scsi", offsetof(struct uvm_vm_params, disks), read_scsi},
     [BOOT_VPMEM] = {"vpmem", offsetof(struct uvm_vm_params, vpmem), read_vpmem},
+    [BOOT_VSMB] = {"vsmb", offsetof(struct uvm_vm_params, vsmb), read_vsmb},
     [BOOT_VPCI] = {"vpci", offsetof(struct uvm_vm_params, vpci), read_vpci},
 };
 

@@ -6,7 +6,7 @@
 
 #define BOOT_DEVICES_MAX 128u /* devices of one kind that a boot begins with */
 
-enum boot_kind { BOOT_SCSI, BOOT_VPMEM, BOOT_VPCI, BOOT_KIND_MAX };
+enum boot_kind { BOOT_SCSI, BOOT_VPMEM, BOOT_VPCI, BOOT_VSMB, BOOT_KIND_MAX };
 
 /* One of them: its word, and what the engine wants of it. */
 struct boot_device {
@@ -15,6 +15,7 @@ struct boot_device {
         struct uvm_scsi_params scsi;
         struct uvm_vpmem_params vpmem;
         struct uvm_vpci_params vpci;
+        struct uvm_vsmb_params vsmb;
     } params;
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * devices.c — `uvmctl devices`: what is attached to a UVM.
  */
+#include "cmd/uvmctl/attach_kinds.h"
 #include "cmd/uvmctl/reach.h"
 #include "cmd/uvmctl/verbs.h"
 #include <unistd.h>
@@ -22,13 +23,13 @@ static void print(const cJSON *list) {
     printf("%-8s %-9s %-4s %-6s %4s  %-24s %s\n", "ID", "STATE", "MODE", "PLACE", "REFS", "GUEST",
            "HOST");
     cJSON_ArrayForEach(node, list) {
-        char place[32];
-        const cJSON *where = client_at(node, "location");
+        char place[64] = "-";
+        const struct attach_kind *kind = attach_kind_of(client_text(node, "kind"));
         bool quarantined = uvm__json_bool(client_at(node, "quarantined"), &flag) == 0 && flag;
         bool read_only = uvm__json_bool(client_at(node, "read_only"), &flag) == 0 && flag;
-        (void)snprintf(place, sizeof place, "%lld:%lld",
-                       (long long)client_number(where, "controller"),
-                       (long long)client_number(where, "lun"));
+        if (kind != NULL) {
+            kind->place(client_at(node, "location"), false, place, sizeof place);
+        }
         printf("%-8s %-9s %-4s %-6s %4lld  %-24s ", word_at(node, "id"),
                quarantined ? "stuck" : word_at(node, "state"), read_only ? "ro" : "rw", place,
                (long long)client_number(node, "refs"), word_at(node, "guest_path"));

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT
+ * attach_kinds.c — see attach_kinds.h.
+ */
+#include "cmd/uvmctl/attach_kinds.h"
+#include "async/json.h"
+#include "cmd/uvmctl/client.h"
+#include "cmd/uvmctl/disk.h"
+#include "cmd/uvmctl/out.h"
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define BIT(option) (1u << (option))
+
+static bool has(const struct attach_words *w, enum attach_option option) {
+    return (w->given & BIT(option)) != 0;
+}
+
+/* ---- settings ----------------------------------------------------------------------------- */
+
+static bool put_flag(cJSON *o, const char *key, bool value) {
+    return !value || cJSON_AddTrueToObject(o, key) != NULL;
+}
+
+static bool put_text(cJSON *o, const char *key, const char *value) {
+    return value == NULL || cJSON_AddStringToObject(o, key, value) != NULL;
+}
+
+static bool put_list(cJSON *o, const char *key, const struct attach_list *list) {
+    if (list->count == 0) {
+        return true;
+    }
+    cJSON *array = cJSON_CreateStringArray(list->words, (int)list->count);
+    if (array != NULL && cJSON_AddItemToObject(o, key, array)) {
+        return true;
+    }
+    cJSON_Delete(array);
+    return false;
+}
+
+static bool complete(bool ok) {
+    if (!ok) {
+        out_message("attach: out of memory");
+    }
+    return ok;
+}
+
+static bool put_scsi(cJSON *s, const struct attach_words *w, const char *word, char **ret_host) {
+    *ret_host = disk_host_path("attach", word);
+    return *ret_host != NULL &&
+           complete(
+               put_text(s, "host_path", *ret_host) &&
+               put_flag(s, "read_only", has(w, ATTACH_RO) || w->verity != NULL) &&
+               put_flag(s, "mount", has(w, ATTACH_MOUNT)) &&
+               put_text(s, "guest_path", w->guest_path) &&
+               (w->partition == 0 || uvm__json_add_u64(s, "partition", w->partition) != NULL) &&
+               put_text(s, "filesystem", w->filesystem) &&
+               put_flag(s, "ensure_filesystem", has(w, ATTACH_ENSURE)) &&
+               put_flag(s, "block_dev", has(w, ATTACH_BLOCK_DEV)) &&
+               put_flag(s, "encrypted", has(w, ATTACH_ENCRYPTED)) &&
+               put_text(s, "verity", w->verity) && put_list(s, "options", &w->options));
+}
+
+/* Read-only and mounted by itself. */
+static bool put_vpmem(cJSON *s, const struct attach_words *w, const char *word, char **ret_host) {
+    *ret_host = disk_host_path("attach", word);
+    return *ret_host != NULL &&
+           complete(put_text(s, "host_path", *ret_host) &&
+                    put_text(s, "guest_path", w->guest_path) && put_text(s, "verity", w->verity));
+}
+
+static bool put_vsmb(cJSON *s, const struct attach_words *w, const char *word, char **ret_host) {
+    struct stat st;
+    *ret_host = disk_host_path("attach", word);
+    return *ret_host != NULL &&
+           complete(put_text(s, "host_path", *ret_host) &&
+                    put_text(s, "guest_path", w->guest_path) &&
+                    put_flag(s, "read_only", has(w, ATTACH_RO)) &&
+                    put_flag(s, "file", stat(*ret_host, &st) == 0 && !S_ISDIR(st.st_mode)) &&
+                    put_list(s, "files", &w->files));
+}
+
+/* ---- places ------------------------------------------------------------------------------- */
+
+static void scsi_place(const cJSON *at, bool full, char *buf, size_t bytes) {
+    (void)snprintf(buf, bytes, full ? "controller %lld, LUN %lld" : "%lld:%lld",
+                   (long long)client_number(at, "controller"), (long long)client_number(at, "lun"));
+}
+
+static void vpmem_place(const cJSON *at, bool full, char *buf, size_t bytes) {
+    (void)full;
+    (void)snprintf(buf, bytes, "%lld+%lldM", (long long)client_number(at, "device"),
+                   (long long)client_number(at, "offset") >> 20);
+}
+
+static void share_place(const cJSON *at, bool full, char *buf, size_t bytes) {
+    (void)full;
+    (void)snprintf(buf, bytes, "%s", client_text(at, "share"));
+}
+
+/* ---- the table ---------------------------------------------------------------------------- */
+
+static const struct attach_kind kinds[] = {
+    {"scsi", ~BIT(ATTACH_ALLOW), put_scsi, scsi_place},
+    {"vpmem", BIT(ATTACH_MOUNT) | BIT(ATTACH_RO) | BIT(ATTACH_VERITY), put_vpmem, vpmem_place},
+    {"vsmb", BIT(ATTACH_MOUNT) | BIT(ATTACH_RO) | BIT(ATTACH_ALLOW), put_vsmb, share_place},
+};
+#define KINDS (sizeof kinds / sizeof kinds[0])
+
+const struct attach_kind *attach_kind_of(const char *name) {
+    for (size_t i = 0; i < KINDS; i++) {
+        if (strcmp(kinds[i].name, name) == 0) {
+            return &kinds[i];
+        }
+    }
+    return NULL;
+}
+
+const struct attach_kind *attach_kind_find(const char *name) {
+    const struct attach_kind *kind = attach_kind_of(name);
+    char list[128] = "";
+    for (size_t i = 0, n = 0; kind == NULL && i < KINDS; i++) {
+        n += (size_t)snprintf(list + n, sizeof list - n, "%s%s",
+                              i == 0          ? ""
+                              : i + 1 < KINDS ? ", "
+                                              : " and ",
+                              kinds[i].name);
+    }
+    if (kind == NULL) {
+        out_usage("attach: \"%s\" is nothing that can be attached; %s are", name, list);
+    }
+    return kind;
+}
+
+/* ---- the command line --------------------------------------------------------------------- */
+
+static bool add_word(struct attach_list *list, const char *option, size_t max, const char *value) {
+    if (list->count == max) {
+        out_usage("attach: --%s: more than %zu", option, max);
+        return false;
+    }
+    list->words[list->count++] = value;
+    return true;
+}
+
+bool attach_words_add(struct attach_words *w, enum attach_option option, const char *value) {
+    w->given |= BIT(option);
+    switch (option) {
+    case ATTACH_MOUNT:
+        w->guest_path = strcmp(value, "auto") == 0 ? NULL : value;
+        return true;
+    case ATTACH_PARTITION:
+        if (args_read_number(value, 1, UINT32_MAX, &w->partition)) {
+            return true;
+        }
+        out_usage("attach: --partition: \"%s\" is not a number from 1 on", value);
+        return false;
+    case ATTACH_FILESYSTEM:
+        w->filesystem = value;
+        return true;
+    case ATTACH_VERITY:
+        w->verity = value;
+        return true;
+    case ATTACH_OPTION:
+        return add_word(&w->options, "option", UVM_DISK_OPTIONS_MAX, value);
+    case ATTACH_ALLOW:
+        return add_word(&w->files, "allow", UVM_SHARE_FILES_MAX, value);
+    case ATTACH_RO:
+    case ATTACH_ENSURE:
+    case ATTACH_BLOCK_DEV:
+    case ATTACH_ENCRYPTED:
+    case ATTACH_OPTION_MAX:
+        break;
+    }
+    return true;
+}
+
+bool attach_words_fit(const struct attach_words *w, const struct attach_kind *kind,
+                      const struct option_row *rows) {
+    for (unsigned o = 0; o < ATTACH_OPTION_MAX; o++) {
+        if ((w->given & ~kind->options & BIT(o)) != 0) {
+            out_usage("attach: --%s: not with %s", rows[o].name, kind->name);
+            return false;
+        }
+    }
+    return true;
+}
