@@ -78,7 +78,10 @@ static void test_no_qemu(void **state) {
     if (access("/sys/kernel/iommu_groups/0", F_OK) != 0) {
         expect_line(&c, "absent", "IOMMU", "none is on", "intel_iommu=on");
     }
-    expect_line(&c, "absent", "9P server", "no diod in /usr/sbin or $PATH", "needed for shares");
+    if (access("/usr/sbin/diod", X_OK) != 0) {
+        expect_line(&c, "absent", "9P server", "no diod in /usr/sbin or $PATH",
+                    "needed for shares");
+    }
     command_free(&c);
 }
 
