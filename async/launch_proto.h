@@ -26,7 +26,7 @@
     X(NETNS, "netns")       /* --netns */                                                          \
     X(MOUNTNS, "mountns")   /* --mountns, --tmpfs */                                               \
     X(ROOT, "root")         /* --root */                                                           \
-    X(LIMITS, "limits")     /* --nofile, --no-core */                                              \
+    X(LIMITS, "limits")     /* --nofile, …-core */                                               \
     X(USER, "user")         /* --uid, --gid, --no-new-privs */                                     \
     X(CHDIR, "chdir")       /* --chdir, already with the new credentials */                        \
     X(DEATHSIG, "deathsig") /* --deathsig */                                                       \

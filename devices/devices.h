@@ -13,6 +13,7 @@
 #include "async/saga.h"
 #include "bridge/client.h"
 #include "devices/nic.h"
+#include "devices/plan9.h"
 #include "devices/scsi.h"
 #include "devices/vpci.h"
 #include "devices/vpmem.h"
@@ -52,6 +53,7 @@ struct uvm__devices {
     struct uvm__scsi scsi;
     struct uvm__vpmem vpmem;
     struct uvm__vsmb vsmb;
+    struct uvm__plan9 plan9;
 };
 
 /* `name` and `scope` outlive it. */
@@ -73,6 +75,7 @@ struct uvm__device_kind;
 extern const struct uvm__device_kind uvm__scsi_kind, uvm__vpmem_kind;
 extern const struct uvm__device_kind uvm__vpci_kind;
 extern const struct uvm__device_kind uvm__vsmb_kind;
+extern const struct uvm__device_kind uvm__plan9_kind;
 extern const struct uvm__device_kind uvm__nic_kind; /* struct uvm__nic_params */
 /* A copy of the kind's params, for uvm__free(). -UVM_E_NOMEM. */
 int uvm__device_copy_params(const struct uvm__device_kind *kind, uvm_engine *e, const void *params,

@@ -11,11 +11,8 @@
 #include <string.h>
 
 const struct uvm__device_kind *const uvm__device_kinds[] = {
-    &uvm__scsi_kind,
-    &uvm__vpmem_kind,
-    &uvm__vpci_kind,
-    &uvm__vsmb_kind,
-    &uvm__nic_kind,
+    &uvm__scsi_kind, &uvm__vpmem_kind, &uvm__vpci_kind,
+    &uvm__vsmb_kind, &uvm__plan9_kind, &uvm__nic_kind,
 };
 const size_t uvm__device_kinds_count = sizeof uvm__device_kinds / sizeof uvm__device_kinds[0];
 

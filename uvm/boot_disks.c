@@ -78,6 +78,9 @@ static int pin_all(uvm_vm *vm, struct uvm__fail *f) {
                                            .guid = x->guid};
         rc = uvm__vpci_pin(&vm->devices, &p, f);
     }
+    for (size_t i = 0; rc == 0 && i < doc.vm.devices.plan9.shares_count; i++) {
+        rc = uvm__plan9_pin(&vm->devices, &doc.vm.devices.plan9.shares[i]);
+    }
     const struct uvm__doc_vsmb *shares = &doc.vm.devices.vsmb;
     for (size_t i = 0; rc == 0 && i < shares->shares_count; i++) {
         rc = pin_share(vm, &shares->shares[i], f);

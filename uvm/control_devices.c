@@ -57,15 +57,16 @@ static bool add_nic_location(cJSON *at, const struct uvm__attach_result *r) {
            cJSON_AddStringToObject(at, "mac", r->mac) != NULL;
 }
 
+static bool add_plan9_location(cJSON *at, const struct uvm__attach_result *r) {
+    return add_share_location(at, r) && uvm__json_add_u64(at, "port", r->port) != NULL;
+}
+
 static const struct {
     const char *kind;
     bool (*add)(cJSON *at, const struct uvm__attach_result *r);
 } locations[] = {
-    {"scsi", add_scsi_location},
-    {"vpmem", add_vpmem_location},
-    {"vpci", add_instance_location},
-    {"vsmb", add_share_location},
-    {"nic", add_nic_location},
+    {"scsi", add_scsi_location},  {"vpmem", add_vpmem_location}, {"vpci", add_instance_location},
+    {"vsmb", add_share_location}, {"plan9", add_plan9_location}, {"nic", add_nic_location},
 };
 
 static bool add_location(cJSON *o, const struct uvm__attach_result *r) {
@@ -253,6 +254,24 @@ static int start_nic(struct control_call *call, const cJSON *s, struct uvm__fail
     return rc;
 }
 
+static int start_plan9(struct control_call *call, const cJSON *s, struct uvm__fail *f) {
+    struct uvm_plan9_params p = UVM_PLAN9_PARAMS_INIT;
+    uvm_engine *e = call->conn->engine;
+    const char **files = NULL;
+    int rc = uvm__control_get_text(s, "host_path", &p.host_path, f);
+    rc = rc < 0 ? rc : uvm__control_get_text(s, "guest_path", &p.guest_path, f);
+    rc = rc < 0 ? rc : uvm__control_get_bool(s, "read_only", &p.read_only, f);
+    rc = rc < 0 ? rc : uvm__control_get_bool(s, "file", &p.file, f);
+    rc = rc < 0 ? rc : uvm__control_get_list(e, s, "files", UVM_SHARE_FILES_MAX, &files, f);
+    if (rc == 0) {
+        p.files = files;
+        rc = uvm_plan9_attach(vm_of(call), &p, call->conn->scope, on_attached, call, &call->op);
+        rc = rc < 0 ? uvm__control_refused(vm_of(call), rc, f) : 0;
+    }
+    uvm__free(e, (void *)files);
+    return rc;
+}
+
 static const struct attach_kind kinds[] = {
     {"scsi",
      (const char *const[]){"host_path", "read_only", "physical", "mount", "guest_path", "partition",
@@ -265,6 +284,8 @@ static const struct attach_kind kinds[] = {
     {"vpci", (const char *const[]){"device", "virtual_function", "guid", NULL}, start_vpci},
     {"vsmb", (const char *const[]){"host_path", "guest_path", "read_only", "file", "files", NULL},
      start_vsmb},
+    {"plan9", (const char *const[]){"host_path", "guest_path", "read_only", "file", "files", NULL},
+     start_plan9},
     {"nic",
      (const char *const[]){"type", "target", "interface", "id", "mac", "mtu", "dhcp",
                            "namespace_id", "addresses", "gateways", "dns", "search", NULL},

@@ -191,6 +191,17 @@ int uvm_nic_attach(uvm_vm *vm, const struct uvm_nic_params *params, uvm_scope *s
     return start(vm, &attach_saga, &p, scope, done, arg, ret_op);
 }
 
+int uvm_plan9_attach(uvm_vm *vm, const struct uvm_plan9_params *params, uvm_scope *scope,
+                     uvm_done_fn done, void *arg, uvm_op **ret_op) {
+    if (params == NULL) {
+        return -UVM_E_INVAL;
+    }
+    struct uvm__share_params share;
+    struct init_params p = {.engine = vm->engine, .kind = &uvm__plan9_kind, .params = &share};
+    p.refused = uvm__plan9_read(params, &share, &p.why);
+    return start(vm, &attach_saga, &p, scope, done, arg, ret_op);
+}
+
 struct uvm_attach_result uvm_attach_result(uvm_op *op) {
     UVM_ASSERT(uvm__op_saga(op) == &attach_saga);
     struct device_op *x = uvm__op_state(op);

@@ -88,6 +88,21 @@ int uvm__vsmb_read(const struct uvm_vsmb_params *params, struct uvm__share_param
     return uvm__share_check(ret, f);
 }
 
+int uvm__plan9_read(const struct uvm_plan9_params *params, struct uvm__share_params *ret,
+                    struct uvm__fail *f) {
+    struct uvm_plan9_params p = UVM_PLAN9_PARAMS_INIT;
+    int rc = uvm__params_read("uvm_plan9_params", params, sizeof p, &p, f);
+    if (rc < 0) {
+        return rc;
+    }
+    *ret = (struct uvm__share_params){.host_path = p.host_path,
+                                      .guest_path = p.guest_path,
+                                      .read_only = p.read_only,
+                                      .file = p.file,
+                                      .files = p.files};
+    return uvm__share_check(ret, f);
+}
+
 /* ---- what a VM begins with ---------------------------------------------------------------- */
 
 /* What the readers fill in. */
@@ -118,6 +133,10 @@ static int read_nic(const void *item, union any_params *ret, struct uvm__fail *f
     return uvm__nic_read(item, &ret->nic, f);
 }
 
+static int read_plan9(const void *item, union any_params *ret, struct uvm__fail *f) {
+    return uvm__plan9_read(item, &ret->share, f);
+}
+
 /* A row a kind: the list of the params, NULL-terminated pointers to structs that begin with their size. */
 static const struct list {
     const char *name;
@@ -131,6 +150,8 @@ static const struct list {
      read_vpmem},
     {"vpci", &uvm__vpci_kind, offsetof(struct uvm_vm_params, vpci), UVM_VPCI_BOOT_MAX, read_vpci},
     {"vsmb", &uvm__vsmb_kind, offsetof(struct uvm_vm_params, vsmb), UVM_SHARES_BOOT_MAX, read_vsmb},
+    {"plan9", &uvm__plan9_kind, offsetof(struct uvm_vm_params, plan9), UVM_SHARES_BOOT_MAX,
+     read_plan9},
     {"nics", &uvm__nic_kind, offsetof(struct uvm_vm_params, nics), UVM_NIC_BOOT_MAX, read_nic},
 };
 #define LISTS (sizeof lists / sizeof lists[0])

@@ -262,7 +262,8 @@ static void set_vpmem(const struct merge *m, struct uvm__doc *d) {
 static void note_controllers(struct uvm__options *o, const struct uvm__doc *d) {
     o->scsi_mask = 0;
     o->attachments = d->vm.devices.vpmem.devices_count > 0 || d->vm.devices.vsmb.shares_count > 0 ||
-                     d->vm.devices.vpci_count > 0 || d->vm.devices.nics_count > 0;
+                     d->vm.devices.plan9.shares_count > 0 || d->vm.devices.vpci_count > 0 ||
+                     d->vm.devices.nics_count > 0;
     for (size_t i = 0; i < d->vm.devices.scsi_count; i++) {
         const struct uvm__doc_scsi_controller *c = &d->vm.devices.scsi[i];
         o->attachments = o->attachments || c->attachments_count > 0;

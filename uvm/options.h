@@ -67,6 +67,8 @@ int uvm__vpmem_read(const struct uvm_vpmem_params *params, struct uvm__scsi_para
 int uvm__vpci_read(const struct uvm_vpci_params *params, struct uvm__vpci_params *ret,
                    struct uvm__fail *f);
 /* And of shares. */
+int uvm__plan9_read(const struct uvm_plan9_params *params, struct uvm__share_params *ret,
+                    struct uvm__fail *f);
 int uvm__vsmb_read(const struct uvm_vsmb_params *params, struct uvm__share_params *ret,
                    struct uvm__fail *f);
 /* nic.c: the same of a network adapter. */

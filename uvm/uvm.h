@@ -47,6 +47,7 @@ struct uvm_scsi_params;  /* uvm/devices.h */
 struct uvm_vpmem_params; /* uvm/devices.h */
 struct uvm_vpci_params;  /* uvm/devices.h */
 struct uvm_vsmb_params;  /* uvm/devices.h */
+struct uvm_plan9_params; /* uvm/devices.h */
 struct uvm_nic_params;   /* uvm/devices.h */
 
 /* Closes a service on which no VM is left; on_closed (may be NULL) runs later. */
@@ -164,12 +165,14 @@ struct uvm_vm_params {
     const struct uvm_vsmb_params *const *vsmb;
     /* Network adapters from the start, NULL-terminated (uvm/devices.h): configured before the boot is done. */
     const struct uvm_nic_params *const *nics;
+    /* Folders that are shared by 9P from the start, NULL-terminated (uvm/devices.h). */
+    const struct uvm_plan9_params *const *plan9;
 };
 #define UVM_VM_PARAMS_INIT                                                                         \
     {                                                                                              \
         sizeof(struct uvm_vm_params), NULL, NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL,  \
             0, NULL, NULL, NULL, NULL, 0, NULL, UVM_ROOTFS_ON_SCSI, NULL, NULL, 0, 0, NULL, NULL,  \
-            NULL                                                                                   \
+            NULL, NULL                                                                             \
     }
 
 /* Makes a VM that is described but not there yet (created). Checks every option without touching a

@@ -29,6 +29,8 @@ static const struct request {
     {"Network", "Remove", gcs_nic_remove},
     {"VSMBShare", "Add", gcs_vsmb_mount},
     {"VSMBShare", "Remove", gcs_vsmb_unmount},
+    {"MappedDirectory", "Add", gcs_plan9_mount},
+    {"MappedDirectory", "Remove", gcs_plan9_unmount},
 };
 
 int gcs_setting_u64(const cJSON *settings, const char *key, uint64_t max, uint64_t *ret,

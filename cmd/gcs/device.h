@@ -42,6 +42,9 @@ int gcs_scsi_unplug(const cJSON *settings, struct gcs_words *w);
 /* device_nic.c: */
 int gcs_nic_add(const cJSON *settings, struct gcs_words *w);
 int gcs_nic_remove(const cJSON *settings, struct gcs_words *w);
+/* device_plan9.c: */
+int gcs_plan9_mount(const cJSON *settings, struct gcs_words *w);
+int gcs_plan9_unmount(const cJSON *settings, struct gcs_words *w);
 /* device_vpmem.c: */
 int gcs_vpmem_mount(const cJSON *settings, struct gcs_words *w);
 int gcs_vpmem_unmount(const cJSON *settings, struct gcs_words *w);

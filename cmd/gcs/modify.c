@@ -27,7 +27,7 @@ static const struct resource {
     {"VPMemDevice", "VPMemDevice", ADD | REMOVE, false, true},
     {"VSMBShare", "VSMBShare", ADD | REMOVE, false, true},
     {"CombinedLayers", "CombinedLayers", ADD | REMOVE, false, false},
-    {"MappedDirectory", "MappedDirectory", ADD | REMOVE, false, false},
+    {"MappedDirectory", "MappedDirectory", ADD | REMOVE, false, true},
     {"Network", "Network", ADD | REMOVE, false, true},
     {"VPCIDevice", "VPCIDevice", ADD, false, true},
     {"ContainerConstraints", "ContainerConstraints", ANY, true, false},

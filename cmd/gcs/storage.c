@@ -136,6 +136,10 @@ static int format(const char *device, const char *type, bool scratch, struct gcs
 static int choose_type(const struct gcs_mount *m, const char **ret, struct gcs_words *w) {
     const char *found;
 
+    if (m->no_device) {
+        *ret = m->type;
+        return 0;
+    }
     if (m->scratch) {
         *ret = m->type[0] != '\0' ? m->type : "ext4";
         return format(m->source, *ret, true, w);

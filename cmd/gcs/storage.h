@@ -24,6 +24,8 @@ struct gcs_mount {
     bool scratch; /* format it ("": as ext4), whatever is there, and so that nothing is read later
                          * that was not written (crypt.h) */
     bool read_only;
+    bool
+        no_device; /* the source is a name only: nothing is looked for there, `type` is what it is */
     struct gcs_mount_options options;
 };
 int gcs_mount(const struct gcs_mount *m, struct gcs_words *w);

@@ -12,6 +12,7 @@
  *     --cgroup DIR        join this cgroup (v2)
  *     --netns FD|PATH     enter this network namespace  --mountns    a private mount namespace
  *     --tmpfs DIR         an empty folder over DIR in it, which cannot be written to
+ *     --any-core          core files of any size, for a program that insists on the right to them
  *     --root SPEC         a root of its own with what SPEC names (root.h)
  *     --caps MASK         capabilities that --no-new-privs leaves to root
  *     --nofile N          limit of open files           --no-core    no core files
@@ -53,7 +54,7 @@ struct launch {
     const char *cgroup, *netns, *chdir, *path, *tmpfs;       /* NULL: not asked */
     long caps;
     const char *root;
-    bool pgroup, setsid, mountns, no_core, no_new_privs, search;
+    bool pgroup, setsid, mountns, no_core, any_core, no_new_privs, search;
     char **argv;
 };
 
@@ -82,6 +83,7 @@ static const struct option {
     {"--pgroup", FLAG, offsetof(struct launch, pgroup), 0},
     {"--setsid", FLAG, offsetof(struct launch, setsid), 0},
     {"--mountns", FLAG, offsetof(struct launch, mountns), 0},
+    {"--any-core", FLAG, offsetof(struct launch, any_core), 0},
     {"--no-core", FLAG, offsetof(struct launch, no_core), 0},
     {"--no-new-privs", FLAG, offsetof(struct launch, no_new_privs), 0},
     {"--search", FLAG, offsetof(struct launch, search), 0},
@@ -218,12 +220,15 @@ static int root(const struct launch *l) {
 
 static int limits(const struct launch *l) {
     struct rlimit files = {.rlim_cur = (rlim_t)l->nofile, .rlim_max = (rlim_t)l->nofile};
-    struct rlimit none = {.rlim_cur = 0, .rlim_max = 0};
+    const struct rlimit none = {.rlim_cur = 0, .rlim_max = 0};
+    const struct rlimit any = {.rlim_cur = 0, .rlim_max = RLIM_INFINITY};
 
     if (l->nofile >= 0 && setrlimit(RLIMIT_NOFILE, &files) < 0) {
         return -1;
     }
-    return l->no_core ? setrlimit(RLIMIT_CORE, &none) : 0;
+    return l->no_core    ? setrlimit(RLIMIT_CORE, &none)
+           : l->any_core ? setrlimit(RLIMIT_CORE, &any)
+                         : 0;
 }
 
 /* The bounding set goes while CAP_SETPCAP is still there; without it no_new_privs is enough, for

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "hcs/qemu/nic.h"
+#include "hcs/qemu/plan9.h"
 #include "hcs/qemu/scsi.h"
 #include "hcs/qemu/vpci.h"
 #include "hcs/qemu/vsmb.h"
@@ -109,9 +110,6 @@ static bool disabled_service(const struct uvm__doc *d) {
     }
     return false;
 }
-static bool plan9_shares(const struct uvm__doc *d) {
-    return d->vm.devices.plan9.shares_count != 0;
-}
 static bool iops(const struct uvm__doc *d) {
     return d->vm.storage_qos.iops_maximum != 0;
 }
@@ -161,7 +159,6 @@ static const struct {
      "times MaximumCount is above the 512 GiB that QEMU is given here"},
     {disabled_service, DEVICES "HvSocket.HvSocketConfig.ServiceTable",
      "a service that is Disabled is not supported on QEMU yet"},
-    {plan9_shares, DEVICES "Plan9.Shares", "not supported at boot on QEMU yet"},
     {iops, "VirtualMachine.StorageQoS.IopsMaximum", "not supported on QEMU yet"},
     {bandwidth, "VirtualMachine.StorageQoS.BandwidthMaximum", "not supported on QEMU yet"},
     {resource_partition, "VirtualMachine.ResourcePartitionId", "resource partitions are Hyper-V's"},
@@ -223,6 +220,18 @@ static int check_nics(const struct uvm__doc_devices *d, struct uvm__fail *f) {
     return 0;
 }
 
+static int check_plan9(const struct uvm__doc_plan9 *p, struct uvm__fail *f) {
+    for (size_t i = 0; i < p->shares_count; i++) {
+        const char *why = NULL;
+        const char *field = uvm__qemu_plan9_refused(&p->shares[i], &why);
+        if (field != NULL) {
+            return uvm__fail(f, UVM_E_UNSUPPORTED, 0, DEVICES "Plan9.Shares[%zu].%s: %s", i, field,
+                             why);
+        }
+    }
+    return 0;
+}
+
 int uvm__qemu_doc_check(const struct uvm__doc *doc, struct uvm__fail *f) {
     for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
         if (refusals[i].found(doc)) {
@@ -232,5 +241,6 @@ int uvm__qemu_doc_check(const struct uvm__doc *doc, struct uvm__fail *f) {
     int rc = check_scsi(&doc->vm.devices, f);
     rc = rc < 0 ? rc : check_nics(&doc->vm.devices, f);
     rc = rc < 0 ? rc : check_vpci(&doc->vm.devices, f);
-    return rc < 0 ? rc : check_shares(&doc->vm.devices, f);
+    rc = rc < 0 ? rc : check_shares(&doc->vm.devices, f);
+    return rc < 0 ? rc : check_plan9(&doc->vm.devices.plan9, f);
 }

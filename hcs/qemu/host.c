@@ -24,6 +24,28 @@ static bool is_program(const char *path) {
     return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
 }
 
+/* The first executable file of that name in the colon-separated folders. */
+static bool find_program(const char *name, const char *search, char ret[UVM__QEMU_PATH_BYTES]) {
+    for (const char *at = search; at != NULL && *at != '\0';) {
+        size_t bytes = strcspn(at, ":");
+        int n = snprintf(ret, UVM__QEMU_PATH_BYTES, "%.*s/%s", (int)bytes, at, name);
+        if (bytes > 0 && n > 0 && (size_t)n < UVM__QEMU_PATH_BYTES && is_program(ret)) {
+            return true;
+        }
+        at += bytes;
+        at += *at == ':' ? 1 : 0;
+    }
+    return false;
+}
+
+int uvm__host_find_diod(const char *search, char ret[UVM__QEMU_PATH_BYTES], struct uvm__fail *f) {
+    return find_program(UVM__DIOD_PROGRAM, search, ret) ||
+                   find_program(UVM__DIOD_PROGRAM, "/usr/sbin:/sbin", ret)
+               ? 0
+               : uvm__fail(f, UVM_E_HOST, ENOENT,
+                           "the 9P server " UVM__DIOD_PROGRAM " is not installed; install diod");
+}
+
 int uvm__host_find_qemu(const char *path, const char *search, char ret[UVM__QEMU_PATH_BYTES],
                         struct uvm__fail *f) {
     if (path != NULL) {
@@ -36,14 +58,8 @@ int uvm__host_find_qemu(const char *path, const char *search, char ret[UVM__QEMU
                          "qemu-system-x86 or name another",
                          path);
     }
-    for (const char *at = search; at != NULL && *at != '\0';) {
-        size_t bytes = strcspn(at, ":");
-        int n = snprintf(ret, UVM__QEMU_PATH_BYTES, "%.*s/" UVM__QEMU_PROGRAM, (int)bytes, at);
-        if (bytes > 0 && n > 0 && (size_t)n < UVM__QEMU_PATH_BYTES && is_program(ret)) {
-            return 0;
-        }
-        at += bytes;
-        at += *at == ':' ? 1 : 0;
+    if (find_program(UVM__QEMU_PROGRAM, search, ret)) {
+        return 0;
     }
     return uvm__fail(f, UVM_E_HOST, ENOENT,
                      UVM__QEMU_PROGRAM " not found in %.120s; install qemu-system-x86",

@@ -17,6 +17,10 @@ int uvm__host_find_qemu(const char *path, const char *search, char ret[UVM__QEMU
 /* The server of shared folders; NULL: there is none. */
 const char *uvm__host_virtiofsd(void);
 
+/* The 9P server of the package diod, in the folders of `search` or where the package puts it. -UVM_E_HOST. */
+#define UVM__DIOD_PROGRAM "diod"
+int uvm__host_find_diod(const char *search, char ret[UVM__QEMU_PATH_BYTES], struct uvm__fail *f);
+
 uint32_t uvm__host_processors(void);
 
 /* Whether the text of /proc/cpuinfo names vmx or svm among the flags. */

@@ -11,22 +11,18 @@
 
 #include "async/check.h"
 #include "hcs/qemu/nic.h"
+#include "hcs/qemu/plan9.h"
 #include "hcs/qemu/scsi.h"
 #include "hcs/qemu/vpci.h"
 #include "hcs/qemu/vpmem.h"
 #include "hcs/qemu/vsmb.h"
-
-#define NO_PLAN9 "Plan9 shares are not supported on QEMU yet"
-static const struct uvm__qemu_kind no_plan9 = {
-    .refused = {NO_PLAN9, NO_PLAN9, NO_PLAN9},
-};
 
 static const struct uvm__qemu_kind *const kinds[UVM__MODIFY_KIND_MAX] = {
     [UVM__MODIFY_SCSI] = &uvm__qemu_scsi,
     [UVM__MODIFY_VPMEM] = &uvm__qemu_vpmem,
     [UVM__MODIFY_VPMEM_MAPPING] = &uvm__qemu_vpmem_mapping,
     [UVM__MODIFY_VSMB] = &uvm__qemu_vsmb,
-    [UVM__MODIFY_PLAN9] = &no_plan9,
+    [UVM__MODIFY_PLAN9] = &uvm__qemu_plan9,
     [UVM__MODIFY_VPCI] = &uvm__qemu_vpci,
     [UVM__MODIFY_NIC] = &uvm__qemu_nic,
 };
@@ -229,8 +225,20 @@ static bool next_nic(struct uvm__boot_devices *b) {
     return true;
 }
 
+static bool next_plan9(struct uvm__boot_devices *b) {
+    const struct uvm__doc_plan9 *p = &b->system->doc.vm.devices.plan9;
+
+    if (b->plan9 == p->shares_count) {
+        return false;
+    }
+    b->request = (struct uvm__modify){.kind = UVM__MODIFY_PLAN9};
+    b->request.settings.plan9 = p->shares[b->plan9++];
+    return true;
+}
+
 static void boot_next(struct uvm__boot_devices *b) {
-    if (!next_disk(b) && !next_vpmem(b) && !next_vpci(b) && !next_share(b) && !next_nic(b)) {
+    if (!next_plan9(b) && !next_disk(b) && !next_vpmem(b) && !next_vpci(b) && !next_share(b) &&
+        !next_nic(b)) {
         uvm__step_done(b->op, NULL);
         return;
     }

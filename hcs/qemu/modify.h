@@ -21,9 +21,9 @@ int uvm__qemu_modify(struct uvm__hcs_system *base, const struct uvm__hcs_modify_
 /* The document's own devices, from its first to its last: the same ops as a later Add's. */
 struct uvm__boot_devices {
     struct uvm__qemu_system *system;
-    uvm_op *op;                                        /* whose step this is */
-    size_t controller, attachment, vpmem, vpci, share, nic; /* the next ones */
-    struct uvm__modify request;                        /* the current one's */
+    uvm_op *op;                                                    /* whose step this is */
+    size_t controller, attachment, vpmem, vpci, share, nic, plan9; /* the next ones */
+    struct uvm__modify request;                                    /* the current one's */
 };
 /* Ends the step. */
 void uvm__boot_devices_run(struct uvm__boot_devices *b, struct uvm__qemu_system *s, uvm_op *op);

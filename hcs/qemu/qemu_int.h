@@ -5,7 +5,7 @@
  *   facts.c       what VMs would get here                           capabilities.c  what this QEMU can do
  *   create.c      the saga from document to a paused VM             system.c      a system's parts and memory
  *   verbs.c       start, pause, resume, terminate                   end.c         signs of the end, the decision
- *   modify.c      changes, by kind: scsi.c, vpmem.c, vpci.c, vsmb.c resource.c    what was added, by its path
+ *   modify.c      changes, by kind: scsi.c, vpmem.c, vpci.c, vsmb.c, plan9.c resource.c    what was added, by its path
  *   command.c     a command of a saga                               offers.c      what the guest is offered
  *   pace.c        not too many plugged at once                      statistics.c  what a system has used
  *   qmp_events.c  QEMU's events, by table                           ports.c       PCIe root ports that are taken

@@ -5,8 +5,8 @@
  * system that nobody took ends by itself in the background.
  */
 #include "hcs/qemu/modify.h"
-#include "hcs/qemu/statistics.h"
 #include "hcs/qemu/nic.h"
+#include "hcs/qemu/statistics.h"
 #include "hcs/qemu/vpmem.h"
 #include "hcs/qemu/vsmb.h"
 

@@ -21,6 +21,7 @@
 #include "async/cleanup.h"
 #include "async/engine.h"
 #include "async/guid.h"
+#include "hcs/qemu/plan9.h"
 #include "hcs/qemu/resource.h"
 #include "hcs/qemu/share_server.h"
 #include "hcs/qemu/vpmem.h"
@@ -178,11 +179,13 @@ void uvm__qemu_parts_close(struct uvm__qemu_system *s,
     struct uvm__vsock_device *vsock = UVM_TAKE_PTR(s->vsock);
 
     uvm__qemu_ref(s);
+    s->parts_closing = 1;
+    s->parts_closing += uvm__qemu_plan9_close(s, part_closed); /* their ports go before hvsock */
     uvm__vmbus_close(s->vmbus);
     s->vmbus = NULL;
     s->base.hvsock = NULL;
     s->on_parts_closed = on_closed;
-    s->parts_closing = 1 + uvm__share_servers_close(s, part_closed, s);
+    s->parts_closing += uvm__share_servers_close(s, part_closed, s);
     if (child != NULL) {
         s->parts_closing++;
         uvm__child_entrust(child, UVM_TAKE_FD(s->lease.fd)); /* no other VM gets its uid before */

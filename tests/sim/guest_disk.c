@@ -167,6 +167,12 @@ static void read_nic(const cJSON *s, struct guest_mount *ret, char path[64]) {
     (void)snprintf(path, 64, "/nic/%s", text_of(s, "ID"));
 }
 
+static void read_share(const cJSON *s, struct guest_mount *ret) {
+    *ret = (struct guest_mount){.controller = UVM__SIM_PLAN9,
+                                .lun = number_of(s, "Port"),
+                                .read_only = flag_of(s, "ReadOnly")};
+}
+
 static bool take(uint32_t *count) {
     bool any = *count > 0;
     *count -= any;
@@ -250,6 +256,10 @@ static void modify_now(struct guest_held *h) {
     } else if (strcmp(type, "Network") == 0) {
         char path[64];
         read_nic(settings, &what, path);
+        failed = add ? do_mount(g, path, &what) : do_unmount(g, path);
+    } else if (strcmp(type, "MappedDirectory") == 0) {
+        const char *path = text_of(settings, "MountPath");
+        read_share(settings, &what);
         failed = add ? do_mount(g, path, &what) : do_unmount(g, path);
     } else if (strcmp(type, "SCSIDevice") == 0 && !add) {
         failed = do_eject(g, &what);
