@@ -209,6 +209,7 @@ static const struct option_row attach_rows[] = {
                        "the image has a dm-verity tree: check all that is read against this"},
     [ATTACH_ALLOW] = {"allow", 0, "NAME",
                       "of a share: show this file of the folder, and no other; may be repeated"},
+    [ATTACH_ID] = {"id", 0, "GUID", "of a PCI function: its VMBus instance in the guest (random)"},
     REACH_OPTIONS,
     {NULL, 0, NULL, NULL},
 };
@@ -234,33 +235,37 @@ static cJSON *attach_params(struct change *c) {
 }
 
 static int attach(char **argv) {
-    struct change c = {.r = {.verb = &verb_attach,
-                             .more_wanted = {"what to attach: scsi, vpmem, vsmb",
-                                             "FILE, the disk's image, or what is shared"},
-                             .on_option = attach_option},
-                       .method = "attach"};
+    struct change c = {
+        .r = {.verb = &verb_attach,
+              .more_wanted = {"what to attach: scsi, vpmem, vsmb, vpci",
+                              "FILE, the disk's image, or what is shared; or a PCI function"},
+              .on_option = attach_option},
+        .method = "attach"};
     return run(&c, argv, attach_params);
 }
 
 const struct verb verb_attach = {
     .name = "attach",
-    .summary = "attach a disk or a folder to a UVM that runs",
-    .words = "NAME scsi|vpmem|vsmb PATH [--mount GUESTPATH] [--ro] [OPTION…]",
+    .summary = "attach a disk, a folder or a PCI function to a UVM that runs",
+    .words = "NAME scsi|vpmem|vsmb|vpci WHAT [--mount GUESTPATH] [--ro] [OPTION…]",
     .about =
-        "Attaches the disk image (or block device) PATH, and mounts it where --mount says; prints\n"
+        "Attaches the disk image (or block device) WHAT, and mounts it where --mount says; prints\n"
         "the attachment's id and where the guest sees it. What is attached already in the same way\n"
         "is shared: it is there until each attach has had its detach. Ctrl-C undoes all of it.\n"
         "With vpmem the image is copied into memory that the guest reads, read-only and always\n"
         "mounted; the UVM must have been booted with VPMem devices (boot --vpmem, or the annotation\n"
-        "io.microsoft.virtualmachine.devices.virtualpmem.maximumcount). With vsmb PATH is a folder, of\n"
-        "which --allow shows only some files, or a file; always mounted.",
+        "io.microsoft.virtualmachine.devices.virtualpmem.maximumcount). With vsmb WHAT is a folder, of\n"
+        "which --allow shows only some files, or a file; always mounted. With vpci it is a PCI function\n"
+        "of the host that is bound to vfio-pci, by its address (0000:3b:00.0; /N behind it: its N-th\n"
+        "virtual function), or emulated:MODEL; the folder that is printed has it by its address.",
     .options = attach_rows,
     .status = "0, 1, 2, 3 when there is no such UVM, 4 when it is in the wrong state, or disk or\n"
               "GUESTPATH are in use in another way, 124 the timeout passed, 130 interrupted.",
     .example = "uvmctl attach web scsi data.vhdx --mount /data\n"
                "uvmctl attach web scsi new.img --mount auto --filesystem ext4 --ensure-filesystem\n"
                "uvmctl attach web scsi scratch.img --mount /scratch --encrypted\n"
-               "uvmctl attach web vsmb ~/site --mount /srv --ro",
+               "uvmctl attach web vsmb ~/site --mount /srv --ro\n"
+               "uvmctl attach web vpci 0000:3b:00.0/2",
     .run = attach,
 };
 

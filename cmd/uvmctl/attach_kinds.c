@@ -7,6 +7,7 @@
 #include "cmd/uvmctl/disk.h"
 #include "cmd/uvmctl/out.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -80,6 +81,19 @@ static bool put_vsmb(cJSON *s, const struct attach_words *w, const char *word, c
                     put_list(s, "files", &w->files));
 }
 
+/* The id may name a virtual function: DEVICE/N. */
+static bool put_vpci(cJSON *s, const struct attach_words *w, const char *word, char **ret_host) {
+    uint32_t function;
+    size_t bytes = uvm_vpci_id_split(word, &function);
+    char *device = strndup(word, bytes);
+    bool ok = device != NULL && put_text(s, "device", device) &&
+              (function == 0 || uvm__json_add_u64(s, "virtual_function", function) != NULL) &&
+              put_text(s, "guid", w->id);
+    free(device);
+    *ret_host = NULL;
+    return complete(ok);
+}
+
 /* ---- places ------------------------------------------------------------------------------- */
 
 static void scsi_place(const cJSON *at, bool full, char *buf, size_t bytes) {
@@ -98,12 +112,17 @@ static void share_place(const cJSON *at, bool full, char *buf, size_t bytes) {
     (void)snprintf(buf, bytes, "%s", client_text(at, "share"));
 }
 
+static void instance_place(const cJSON *at, bool full, char *buf, size_t bytes) {
+    (void)snprintf(buf, bytes, "%.*s", full ? 36 : 6, client_text(at, "instance"));
+}
+
 /* ---- the table ---------------------------------------------------------------------------- */
 
 static const struct attach_kind kinds[] = {
-    {"scsi", ~BIT(ATTACH_ALLOW), put_scsi, scsi_place},
+    {"scsi", ~(BIT(ATTACH_ALLOW) | BIT(ATTACH_ID)), put_scsi, scsi_place},
     {"vpmem", BIT(ATTACH_MOUNT) | BIT(ATTACH_RO) | BIT(ATTACH_VERITY), put_vpmem, vpmem_place},
     {"vsmb", BIT(ATTACH_MOUNT) | BIT(ATTACH_RO) | BIT(ATTACH_ALLOW), put_vsmb, share_place},
+    {"vpci", BIT(ATTACH_ID), put_vpci, instance_place},
 };
 #define KINDS (sizeof kinds / sizeof kinds[0])
 
@@ -160,6 +179,9 @@ bool attach_words_add(struct attach_words *w, enum attach_option option, const c
         return true;
     case ATTACH_VERITY:
         w->verity = value;
+        return true;
+    case ATTACH_ID:
+        w->id = value;
         return true;
     case ATTACH_OPTION:
         return add_word(&w->options, "option", UVM_DISK_OPTIONS_MAX, value);

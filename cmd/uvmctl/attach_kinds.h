@@ -20,6 +20,7 @@ enum attach_option {
     ATTACH_ENCRYPTED,
     ATTACH_VERITY,
     ATTACH_ALLOW,
+    ATTACH_ID,
     ATTACH_OPTION_MAX
 };
 
@@ -32,7 +33,7 @@ struct attach_list {
 struct attach_words {
     uint32_t given;         /* a bit by enum attach_option */
     const char *guest_path; /* NULL: "auto", or none */
-    const char *filesystem, *verity;
+    const char *filesystem, *verity, *id;
     uint64_t partition;
     struct attach_list options, files;
 };

@@ -17,6 +17,19 @@ static const char *word_at(const cJSON *o, const char *key) {
     return text[0] == 0 ? "-" : text;
 }
 
+/* A path, or a PCI function with the number of its virtual one. */
+static void print_host(const cJSON *node) {
+    const char *device = client_text(node, "device");
+    long long function = (long long)client_number(node, "virtual_function");
+    if (device[0] == 0) {
+        printf("%s", word_at(node, "host_path"));
+    } else if (function > 0) {
+        printf("%s/%lld", device, function);
+    } else {
+        printf("%s", device);
+    }
+}
+
 static void print(const cJSON *list) {
     const cJSON *node;
     bool flag;
@@ -34,7 +47,8 @@ static void print(const cJSON *list) {
                quarantined ? "stuck" : word_at(node, "state"), read_only ? "ro" : "rw", place,
                (long long)client_number(node, "refs"), word_at(node, "guest_path"));
         bool internal = uvm__json_bool(client_at(node, "internal"), &flag) == 0 && flag;
-        printf("%s%s\n", word_at(node, "host_path"), internal ? " (uvm's own)" : "");
+        print_host(node);
+        printf("%s\n", internal ? " (uvm's own)" : "");
     }
 }
 
