@@ -42,13 +42,13 @@ The package also has programs of others in it, unchanged, as Debian builds them;
 GNU General Public License, version 2 (/usr/share/common-licenses/GPL-2), and their source is that of
 Debian's packages:
 
-/usr/lib/uvm/vmlinux, and the modules in /usr/lib/uvm/initrd.img: the Linux kernel (package linux),
+/usr/lib/uvm/vmlinux, and the modules in /usr/lib/uvm/initrd.img and rootfs.tar.gz: the Linux kernel (package linux),
 $kernel
 
-/usr/lib/uvm/initrd.img, /bin/busybox in it: BusyBox (package busybox).
+/usr/lib/uvm/initrd.img and rootfs.tar.gz, /bin/busybox in them: BusyBox (package busybox).
 
-/usr/lib/uvm/tools.img, the programs and libraries in it: of the packages e2fsprogs, xfsprogs and what they
-depend on (GPL-2, LGPL-2.1, BSD; libc6: LGPL-2.1).
+/usr/lib/uvm/tools.img, the programs and libraries in it: of the packages cryptsetup-bin, e2fsprogs,
+xfsprogs and what they depend on (GPL-2, LGPL-2.1, BSD; libssl3: Apache-2.0; libc6: LGPL-2.1).
 
 Linked into the programs for the guest are libuv (MIT), cJSON (MIT) and the GNU C Library (LGPL-2.1,
 /usr/share/common-licenses/LGPL-2.1), as in Debian's packages of these names.

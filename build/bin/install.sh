@@ -48,6 +48,8 @@ list() {
 644 vmlinux $prefix/lib/uvm/vmlinux
 644 initrd.img $prefix/lib/uvm/initrd.img
 644 tools.img $prefix/lib/uvm/tools.img
+644 rootfs.tar.gz $prefix/lib/uvm/rootfs.tar.gz
+644 delta.tar.gz $prefix/lib/uvm/delta.tar.gz
 644 lib/libuvm.a $libdir/libuvm.a
 644 lib/libuvm-harness.a $libdir/libuvm-harness.a
 644 lib/libuvm.so $libdir/$so

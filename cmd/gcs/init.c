@@ -61,9 +61,13 @@ static int step_modules(const struct uvm__init_options *o) {
     return 0;
 }
 
+/* We are the /init of a disk, and the image's has brought us here: its mounts came along, and the root is this. A
+ * second one of it would hide the first, with the image in it. */
+static bool entered;
+
 static int step_mounts(const struct uvm__init_options *o) {
     (void)o;
-    if (uvm__mounts_base() < 0) {
+    if (!entered && uvm__mounts_base() < 0) {
         return -1;
     }
     uvm__stdio_ensure();
@@ -74,7 +78,7 @@ static char next_init[PATH_MAX]; /* of a disk, which takes over; "": none */
 
 static int step_root(const struct uvm__init_options *o) {
     (void)o;
-    return uvm__root_enter(next_init);
+    return entered ? 0 : uvm__root_enter(next_init);
 }
 
 static int step_overlays(const struct uvm__init_options *o) {
@@ -201,6 +205,7 @@ static int run(int argc, char **argv) {
     char *shell[] = {NULL, NULL};
     pid_t primary = -1;
 
+    entered = getenv(UVM__INIT_MARKER) != NULL; /* the kernel does not put it there */
     environ = environment;
     umask(022);
     if (uvm__init_options_read(argc, argv, &o) < 0 || set_up(&o) < 0) {

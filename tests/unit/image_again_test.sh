@@ -1,11 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# image_again_test.sh MODULES.PY INITRD.PY LIST DEB GCS BUSYBOX INITRD: makes the guest's image a
-# second time, from the kernel's package on, in another folder, time zone and umask and with other
+# image_again_test.sh MODULES.PY INITRD.PY LIST DEB GCS BUSYBOX INITRD DELTA-LIST ROOTFS DELTA: makes the
+# guest's image and its layers a second time, from the kernel's package on, in another folder, time zone and umask and with other
 # dates on the files, and wants the same bytes. Then hands the tools what they must refuse.
 set -eu
 modules_py=$PWD/$1 initrd_py=$PWD/$2 list=$PWD/$3 deb=$PWD/$4 gcs=$5 busybox=$6 initrd=$PWD/$7
+shift 7
+delta=$PWD/$1 rootfs_tar=$PWD/$2 delta_tar=$PWD/$3
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -34,11 +36,42 @@ cd "$work"
 crc32c="crc32c-intel crc32c_generic"
 # shellcheck disable=SC2086
 "$modules_py" "$deb" elsewhere --boot pvpanic-pci vmw_vsock_virtio_transport virtio_pci \
+    --list 9p 9p 9pnet_fd \
     --list crypt dm-crypt dm-integrity authenc xts aesni-intel sha256-ssse3 \
-    --list dm dm-mod --list erofs $crc32c erofs --list ext4 $crc32c ext4 --list overlay overlay --list pmem nfit nd_pmem --list scsi "scsi_mod scan=manual" sd_mod virtio_scsi \
-    --list squashfs squashfs --list verity dm-verity --list vfat vfat nls_ascii nls_cp437 --list virtiofs virtiofs --list xfs $crc32c xfs
-"$initrd_py" "$list" again.img modules=elsewhere gcs=gcs busybox=busybox
-cmp again.img "$initrd" || fail "a second build gives other bytes"
+    --list dm dm-mod \
+    --list erofs $crc32c erofs \
+    --list ext4 $crc32c ext4 \
+    --list net af_packet virtio_net \
+    --list overlay overlay \
+    --list pmem nfit nd_pmem \
+    --list scsi "scsi_mod scan=manual" sd_mod virtio_scsi \
+    --list squashfs squashfs \
+    --list verity dm-verity \
+    --list vfat vfat nls_ascii nls_cp437 \
+    --list virtiofs virtiofs \
+    --list xfs $crc32c xfs
+again() { # LIST OUT OF-THE-BUILD
+    "$initrd_py" "$1" "$2" delta="$delta" modules=elsewhere gcs=gcs busybox=busybox
+    cmp "$2" "$3" || fail "a second build gives other bytes"
+}
+again "$list" again.img "$initrd"
+again "$list" again.tar.gz "$rootfs_tar"
+again "$delta" again_delta.tar.gz "$delta_tar"
+
+# The layer has what the initrd has, the delta what the agent is; both belong to root, and to 1970.
+tar -tzf again.tar.gz | sed 's|/$||' | sort > in_layer
+grep -q '^bin/gcs$' in_layer || fail "the layer has no agent"
+grep -q '^lib/modules/[^/]*/modules.load$' in_layer || fail "the layer has no modules"
+for folder in dev etc proc run sys tmp var; do
+    grep -q "^$folder\$" in_layer || fail "the layer has no /$folder"
+done
+[ "$(tar -tzf again_delta.tar.gz | tr '\n' ' ')" = \
+    "bin/ bin/gcs bin/gcs-device bin/gcs-dhcp bin/gcs-modules bin/uvm-launch bin/vsockexec init " ] ||
+    fail "the delta has $(tar -tzf again_delta.tar.gz)"
+for layer in again.tar.gz again_delta.tar.gz; do
+    ! tar --numeric-owner --full-time --utc -tvzf $layer | grep -v ' 0/0 .* 1970-01-01 00:00:00 ' ||
+        fail "$layer: an owner or a date"
+done
 
 # A package of these few modules will do from here on.
 mkdir -p small/DEBIAN
@@ -69,4 +102,6 @@ echo "nod /dev/null 666 1 3" > kind.list
 refuses "kind.list:1: what is" "$initrd_py" kind.list x.img
 printf '# nothing\nfile /x 644 unknown\n' > name.list
 refuses "name.list:2:" "$initrd_py" name.list x.img gcs=gcs
+echo "include unknown" > unknown.list
+refuses "unknown.list:1:" "$initrd_py" unknown.list x.img
 [ ! -e x.img ] || fail "a refused list left an archive"

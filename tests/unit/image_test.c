@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { ENTRIES_MAX = 512, NEWC_BYTES = 110, UNPACKED_MAX = 12 << 20, BINARY_MAX = 2 << 20 };
+enum { ENTRIES_MAX = 512, NEWC_BYTES = 110, UNPACKED_MAX = 14 << 20, BINARY_MAX = 2 << 20 };
 enum { PVH_NOTE = 18 };
 
 struct file {

@@ -1,6 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""initrd.py LIST OUT [NAME=PATH...]: a cpio archive for the kernel, made from a list.
+"""initrd.py LIST OUT [NAME=PATH...]: an archive of a guest's files, made from a list.
+
+OUT is a cpio archive for the kernel, or, where its name ends in .tar.gz, a layer for whoever makes
+images: the same entries in a compressed tar.
 
 One entry a line, `#` begins a comment:
 
@@ -11,16 +14,20 @@ One entry a line, `#` begins a comment:
     file  PATH MODE NAME          the file that the command line calls NAME; a program is stripped
     text  PATH MODE TEXT          a file of one line (\\n in it begins another)
     tree  PATH NAME               everything below the folder NAME
+    include NAME                  the entries of the list NAME
 
-The format is newc (Documentation/driver-api/early-userspace/buffer-format.rst). The bytes depend on
-the list and the contents only: entries are sorted, owned by root, dated 1970, and numbered in
-their order. No privileges are needed, for the archive is written, not copied from a file system.
+The formats are newc (Documentation/driver-api/early-userspace/buffer-format.rst) and POSIX's ustar.
+The bytes depend on the list and the contents only: entries are sorted, owned by root, dated 1970, and
+numbered in their order. No privileges are needed, for the archive is written, not copied from a file system.
 """
+import gzip
+import io
 import os
 import stat
 import struct
 import subprocess
 import sys
+import tarfile
 
 ET_EXEC, ET_DYN, PT_INTERP = 2, 3, 3
 
@@ -56,6 +63,30 @@ class Archive:
         records = [record(path, e, i + 1) for i, (path, e) in enumerate(sorted(self.entries.items()))]
         records.append(record("TRAILER!!!", Entry(0), 0))
         return b"".join(records)
+
+    def layer(self):
+        """The same entries as a compressed tar."""
+        out = io.BytesIO()
+        with gzip.GzipFile("", "wb", 9, out, 0) as packed:
+            with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+                for path, e in sorted(self.entries.items()):
+                    tar.addfile(member(path, e), io.BytesIO(e.data))
+        return out.getvalue()
+
+
+def member(path, entry):
+    info = tarfile.TarInfo(path)
+    info.mode = stat.S_IMODE(entry.mode)
+    if stat.S_ISDIR(entry.mode):
+        info.type = tarfile.DIRTYPE
+    elif stat.S_ISLNK(entry.mode):
+        info.type, info.linkname = tarfile.SYMTYPE, entry.data.decode()
+    elif stat.S_ISCHR(entry.mode):
+        info.type = tarfile.CHRTYPE
+        info.devmajor, info.devminor = entry.device
+    else:
+        info.size = len(entry.data)
+    return info
 
 
 def record(path, entry, inode):
@@ -106,9 +137,21 @@ class Builder:
                     entry = Entry(stat.S_IFREG | 0o644, f.read())
                 self.archive.add(at + "/" + os.path.relpath(path, folder), entry)
 
+    def read(self, list_path):
+        with open(list_path) as f:
+            for number, line in enumerate(f, 1):
+                words = line.split("#")[0].split()
+                try:
+                    if words:
+                        self.line(*words)
+                except (BadList, KeyError, TypeError, ValueError) as e:
+                    sys.exit("%s:%d: %s" % (list_path, number, e))
+
     def line(self, kind, path, *args):
         add = self.archive.add
-        if kind == "dir" and len(args) <= 1:
+        if kind == "include" and not args:
+            self.read(self.files[path])
+        elif kind == "dir" and len(args) <= 1:
             add(path, Entry(stat.S_IFDIR | int(args[0] if args else "755", 8)))
         elif kind == "node" and len(args) == 3:
             device = (int(args[1]), int(args[2]))
@@ -132,16 +175,10 @@ class Builder:
 
 def main(list_path, out, *named):
     builder = Builder(dict(n.split("=", 1) for n in named), out + ".scratch")
-    with open(list_path) as f:
-        for number, line in enumerate(f, 1):
-            words = line.split("#")[0].split()
-            try:
-                if words:
-                    builder.line(*words)
-            except (BadList, KeyError, TypeError, ValueError) as e:
-                sys.exit("%s:%d: %s" % (list_path, number, e))
+    builder.read(list_path)
     with open(out, "wb") as f:
-        f.write(builder.archive.bytes())
+        archive = builder.archive
+        f.write(archive.layer() if out.endswith(".tar.gz") else archive.bytes())
 
 
 if __name__ == "__main__":
