@@ -280,6 +280,47 @@ static void sharing_and_refusals(uvm_harness *h) {
     expect_devices(h, 1);
 }
 
+/* Stops, or lets go on, the process that finds what is offered. */
+static void offers(uvm_harness *h, const char *signal) {
+    guest(h, 0, "",
+          "for p in /proc/[0-9]*; do "
+          "[ \"$(cat $p/comm)\" = gcs-offers ] && kill -%s ${p#/proc/} && exit 0; done; exit 1",
+          signal);
+}
+
+static void give_up(uvm_harness *h, struct call *c, enum uvm_error_code code) {
+    guest(h, 0, "", "true"); /* it has got somewhere by then */
+    assert_false(c->done);
+    uvm_op_cancel(c->op);
+    expect(h, c, code);
+    uvm_op_unref(c->op);
+}
+
+/* A guest that hears, and does not answer: what it was not given it does not have, what it has stays until it lets
+ * go. */
+static void a_guest_that_stands_still(uvm_harness *h) {
+    const struct uvm_vpci_params edu = model("emulated:edu");
+    struct function f;
+    struct call c;
+    offers(h, "STOP");
+    start(h, &edu, &c);
+    give_up(h, &c, UVM_E_UNDO); /* it may have found it */
+    assert_non_null(strstr(uvm_vm_devices(uvm_harness_vm(h)), "\"quarantined\":true"));
+    attach_fails(h, &edu, UVM_E_STATE, "is quarantined");
+    offers(h, "CONT");
+    for (unsigned i = 0; i < 100 && strstr(uvm_vm_devices(uvm_harness_vm(h)), "edu") != NULL; i++) {
+        guest(h, 0, "", "sleep 0.1"); /* the late word settles it */
+    }
+    expect_devices(h, 1);
+    attach(h, &edu, &f);
+    offers(h, "STOP");
+    detach(h, f.id, UVM_E_UNDO);
+    guest(h, 0, "0x11e8", "cat %s/pci*/*/device", f.guest_path);
+    offers(h, "CONT");
+    detach(h, f.id, UVM_OK);
+    guest(h, 1, "", "test -e %s", f.guest_path);
+}
+
 /* What is under way ends with the VM, and in its words. */
 static void vm_ends_meanwhile(uvm_harness *h) {
     struct uvm_vpci_params p = model("emulated:edu");
@@ -301,6 +342,7 @@ static void functions_come_and_go(void **state) {
     other_models(h);
     sharing_and_refusals(h);
     all_ports(h);
+    a_guest_that_stands_still(h);
     vm_ends_meanwhile(h);
     if (uvm_harness_close(h) < 0) {
         fail_msg("%s", uvm_harness_message(h));

@@ -380,6 +380,34 @@ static void the_guest_does_not_open_it(void **state) {
     }
 }
 
+/* The offer's own undo is given up on; what comes later is taken back all the same, and told as undone. */
+static void an_offer_is_closed_late(void **state) {
+    (void)state;
+    struct guest g;
+    struct fake_change c;
+    struct uvm__list *it;
+    open_vm(&g);
+    guest_dials(&g);
+    g.opens = g.closes = false;
+    start(&g, &c, "Add");
+    uvm_op_cancel(c.op);
+    fake_turns(&g.f);
+    UVM__LIST_FOREACH(it, &g.f.kit.engine->ops) {
+        uvm_op *op = UVM__CONTAINER_OF(it, uvm_op, link);
+        if (strcmp(op->saga->name, "offer") == 0) {
+            uvm__scope_fail(&op->undo_scope, UVM__TIMED_OUT, NULL);
+        }
+    }
+    fake_turns(&g.f);
+    assert_false(c.done);
+    guest_says_late(&g);
+    assert_int_equal(fake_finish(&g.f, &c), UVM_E_CANCELED);
+    assert_int_equal(g.f.released, 0);
+    expect_nothing(&g);
+    expect_as_new(&g);
+    close_vm(&g);
+}
+
 /* ---- faults of a detach ------------------------------------------------------------------- */
 
 /* Nothing is taken from a guest that holds on to it; when it lets go, the next Remove works. */
@@ -544,11 +572,17 @@ static void every_allocation_may_fail(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(attached_and_detached),     cmocka_unit_test(before_the_first_instruction),
-        cmocka_unit_test(refused_by_words),          cmocka_unit_test(every_port_is_taken),
-        cmocka_unit_test(qemu_refuses_or_is_late),   cmocka_unit_test(the_guest_does_not_open_it),
-        cmocka_unit_test(the_guest_holds_on_to_it),  cmocka_unit_test(a_detach_goes_forward),
-        cmocka_unit_test(qemu_refuses_to_remove_it), cmocka_unit_test(the_vm_dies),
+        cmocka_unit_test(attached_and_detached),
+        cmocka_unit_test(before_the_first_instruction),
+        cmocka_unit_test(refused_by_words),
+        cmocka_unit_test(every_port_is_taken),
+        cmocka_unit_test(qemu_refuses_or_is_late),
+        cmocka_unit_test(the_guest_does_not_open_it),
+        cmocka_unit_test(an_offer_is_closed_late),
+        cmocka_unit_test(the_guest_holds_on_to_it),
+        cmocka_unit_test(a_detach_goes_forward),
+        cmocka_unit_test(qemu_refuses_to_remove_it),
+        cmocka_unit_test(the_vm_dies),
         cmocka_unit_test(every_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
