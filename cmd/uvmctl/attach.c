@@ -237,7 +237,7 @@ static cJSON *attach_params(struct change *c) {
 static int attach(char **argv) {
     struct change c = {
         .r = {.verb = &verb_attach,
-              .more_wanted = {"what to attach: scsi, vpmem, vsmb, vpci",
+              .more_wanted = {"what to attach: scsi, vpmem, vsmb, plan9, vpci",
                               "FILE, the disk's image, or what is shared; or a PCI function"},
               .on_option = attach_option},
         .method = "attach"};
@@ -247,7 +247,7 @@ static int attach(char **argv) {
 const struct verb verb_attach = {
     .name = "attach",
     .summary = "attach a disk, a folder or a PCI function to a UVM that runs",
-    .words = "NAME scsi|vpmem|vsmb|vpci WHAT [--mount GUESTPATH] [--ro] [OPTION…]",
+    .words = "NAME scsi|vpmem|vsmb|plan9|vpci WHAT [--mount GUESTPATH] [--ro] [OPTION…]",
     .about =
         "Attaches the disk image (or block device) WHAT, and mounts it where --mount says; prints\n"
         "the attachment's id and where the guest sees it. What is attached already in the same way\n"
@@ -255,7 +255,8 @@ const struct verb verb_attach = {
         "With vpmem the image is copied into memory that the guest reads, read-only and always\n"
         "mounted; the UVM must have been booted with VPMem devices (boot --vpmem, or the annotation\n"
         "io.microsoft.virtualmachine.devices.virtualpmem.maximumcount). With vsmb WHAT is a folder, of\n"
-        "which --allow shows only some files, or a file; always mounted. With vpci it is a PCI function\n"
+        "which --allow shows only some files, or a file; always mounted. With plan9 it\n"
+        "is a folder, too, which goes over a port of the UVM. With vpci it is a PCI function\n"
         "of the host that is bound to vfio-pci, by its address (0000:3b:00.0; /N behind it: its N-th\n"
         "virtual function), or emulated:MODEL; the folder that is printed has it by its address.",
     .options = attach_rows,

@@ -70,7 +70,8 @@ static bool put_vpmem(cJSON *s, const struct attach_words *w, const char *word, 
                     put_text(s, "guest_path", w->guest_path) && put_text(s, "verity", w->verity));
 }
 
-static bool put_vsmb(cJSON *s, const struct attach_words *w, const char *word, char **ret_host) {
+/* Of both kinds of shares. */
+static bool put_share(cJSON *s, const struct attach_words *w, const char *word, char **ret_host) {
     struct stat st;
     *ret_host = disk_host_path("attach", word);
     return *ret_host != NULL &&
@@ -121,7 +122,8 @@ static void instance_place(const cJSON *at, bool full, char *buf, size_t bytes) 
 static const struct attach_kind kinds[] = {
     {"scsi", ~(BIT(ATTACH_ALLOW) | BIT(ATTACH_ID)), put_scsi, scsi_place},
     {"vpmem", BIT(ATTACH_MOUNT) | BIT(ATTACH_RO) | BIT(ATTACH_VERITY), put_vpmem, vpmem_place},
-    {"vsmb", BIT(ATTACH_MOUNT) | BIT(ATTACH_RO) | BIT(ATTACH_ALLOW), put_vsmb, share_place},
+    {"vsmb", BIT(ATTACH_MOUNT) | BIT(ATTACH_RO) | BIT(ATTACH_ALLOW), put_share, share_place},
+    {"plan9", BIT(ATTACH_MOUNT) | BIT(ATTACH_RO) | BIT(ATTACH_ALLOW), put_share, share_place},
     {"vpci", BIT(ATTACH_ID), put_vpci, instance_place},
 };
 #define KINDS (sizeof kinds / sizeof kinds[0])

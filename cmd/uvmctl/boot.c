@@ -42,6 +42,7 @@ enum opt {
     OPT_VPMEM,
     OPT_VPCI,
     OPT_VSMB,
+    OPT_PLAN9,
     OPT_APPEND,
     OPT_ANNOTATION,
     OPT_DOCUMENT,
@@ -75,6 +76,8 @@ static const struct option_row rows[OPT_MAX + 1] = {
                    "an image in virtual PMem from the start, mounted; may be repeated"},
     [OPT_VSMB] = {"vsmb", 0, "HOST[,GUEST[,ro]]",
                   "a shared folder or file from the start, mounted; may be repeated"},
+    [OPT_PLAN9] = {"plan9", 0, "HOST[,GUEST[,ro]]",
+                   "a folder shared by 9P from the start, mounted; may be repeated"},
     [OPT_VPCI] = {"vpci", 0, "DEVICE[/N][,GUID]",
                   "a PCI function from the start (see attach); may be repeated"},
     [OPT_APPEND] = {"append", 0, "ARGS", "further kernel arguments"},
@@ -210,6 +213,8 @@ static bool on_value(struct boot_args *b, enum opt o, const char *value) {
         return boot_devices_add(&b->devices, BOOT_VPMEM, value, vm);
     case OPT_VSMB:
         return boot_devices_add(&b->devices, BOOT_VSMB, value, vm);
+    case OPT_PLAN9:
+        return boot_devices_add(&b->devices, BOOT_PLAN9, value, vm);
     case OPT_VPCI:
         return boot_devices_add(&b->devices, BOOT_VPCI, value, vm);
     case OPT_ANNOTATION:

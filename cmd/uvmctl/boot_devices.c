@@ -51,7 +51,8 @@ static bool read_vpci(struct boot_device *d, const char *who, const char *word) 
     return true;
 }
 
-static bool read_vsmb(struct boot_device *d, const char *who, const char *word) {
+/* Of both kinds of shares. */
+static bool read_share(struct boot_device *d, const char *who, const char *word, bool *ret_file) {
     struct stat st;
     if (!disk_words_read(&d->words, who, word)) {
         return false;
@@ -62,11 +63,31 @@ static bool read_vsmb(struct boot_device *d, const char *who, const char *word) 
         disk_words_free(&d->words);
         return false;
     }
+    *ret_file = stat(w->host_path, &st) == 0 && !S_ISDIR(st.st_mode);
+    return true;
+}
+
+static bool read_vsmb(struct boot_device *d, const char *who, const char *word) {
+    const struct uvm_scsi_params *w = &d->words.params;
     d->params.vsmb = (struct uvm_vsmb_params)UVM_VSMB_PARAMS_INIT;
+    if (!read_share(d, who, word, &d->params.vsmb.file)) {
+        return false;
+    }
     d->params.vsmb.host_path = w->host_path;
     d->params.vsmb.guest_path = w->guest_path;
     d->params.vsmb.read_only = w->read_only;
-    d->params.vsmb.file = stat(w->host_path, &st) == 0 && !S_ISDIR(st.st_mode);
+    return true;
+}
+
+static bool read_plan9(struct boot_device *d, const char *who, const char *word) {
+    const struct uvm_scsi_params *w = &d->words.params;
+    d->params.plan9 = (struct uvm_plan9_params)UVM_PLAN9_PARAMS_INIT;
+    if (!read_share(d, who, word, &d->params.plan9.file)) {
+        return false;
+    }
+    d->params.plan9.host_path = w->host_path;
+    d->params.plan9.guest_path = w->guest_path;
+    d->params.plan9.read_only = w->read_only;
     return true;
 }
 
@@ -79,6 +100,7 @@ static const struct row {
     [BOOT_SCSI] = {"scsi", offsetof(struct uvm_vm_params, disks), read_scsi},
     [BOOT_VPMEM] = {"vpmem", offsetof(struct uvm_vm_params, vpmem), read_vpmem},
     [BOOT_VSMB] = {"vsmb", offsetof(struct uvm_vm_params, vsmb), read_vsmb},
+    [BOOT_PLAN9] = {"plan9", offsetof(struct uvm_vm_params, plan9), read_plan9},
     [BOOT_VPCI] = {"vpci", offsetof(struct uvm_vm_params, vpci), read_vpci},
 };
 

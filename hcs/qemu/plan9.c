@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * plan9.c — see plan9.h.
  *
- *     Add      folder   the name is free; folder and files opened, so that nothing else can be meant later
+ *     Add      folder   the name is free; the folder opened, so that nothing else can be meant later
  *              server   diod started with one end of a socket pair. Undo ends it
  *              port     listened on
  *     Remove   one step: port closed, streams reset, diod killed; done when the process is gone
@@ -16,7 +16,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "async/alloc.h"
@@ -33,7 +32,8 @@
 struct share {
     struct uvm__resource resource; /* first */
     struct uvm__qemu_system *system;
-    struct uvm__plan9_view view; /* what is shared; open until the server has it */
+    int folder; /* what is shared, O_PATH; -1: the server has it */
+    bool read_only;
     uint32_t port;
     struct uvm__listener *listener; /* NULL: the port refuses */
     struct uvm__child *child;       /* NULL: none, or taken to be closed */
@@ -70,7 +70,7 @@ static bool describe(const struct uvm__resource *r, cJSON *to) {
 
     return uvm__json_add_u64(to, "Port", h->port) != NULL &&
            cJSON_AddStringToObject(to, "Path", h->file) != NULL &&
-           cJSON_AddBoolToObject(to, "ReadOnly", h->view.read_only) != NULL &&
+           cJSON_AddBoolToObject(to, "ReadOnly", h->read_only) != NULL &&
            cJSON_AddStringToObject(to, "Server", state) != NULL &&
            (h->child == NULL ||
             uvm__json_add_u64(to, "ServerPid", (uint64_t)uvm__child_pid(h->child)) != NULL);
@@ -109,7 +109,7 @@ static void hang_up(struct share *h) {
     uvm__listener_close(UVM_TAKE_PTR(h->listener));
     uvm__join_free(UVM_TAKE_PTR(h->join));
     uvm__close_fd(&h->socket);
-    uvm__plan9_view_close(&h->view);
+    uvm__close_fd(&h->folder);
     close_child(h);
 }
 
@@ -189,7 +189,7 @@ static void on_server_started(struct uvm__child *c, const uvm_error *err, void *
     if (op == NULL) {
         return;
     }
-    uvm__plan9_view_close(&h->view); /* it has it */
+    uvm__close_fd(&h->folder); /* it has it */
     if (err == NULL) {
         uvm__step_done(op, NULL);
         return;
@@ -225,8 +225,8 @@ static void on_server_exit(struct uvm__child *c, int status, void *arg) {
 struct add_state {
     struct share *share; /* until it is the system's for good, or was released */
     struct uvm__qemu_system *system;
-    struct uvm__modify request; /* what it points at is behind it */
-    char *words;                /* its copy */
+    const char *refused, *why; /* a field that cannot be honoured; NULL: none. Static */
+    char name[UVM__DOC_SHARE_NAME_BYTES_MAX + 1];
 };
 
 const char *uvm__qemu_plan9_refused(const struct uvm__doc_plan9_share *s, const char **ret_why) {
@@ -277,20 +277,26 @@ static int check_port(struct uvm__qemu_system *s, const struct share *h, struct 
     return 0;
 }
 
+static int open_folder(struct share *h, struct uvm__fail *f) {
+    h->folder = open(h->file, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return h->folder >= 0     ? 0
+           : errno == ENOTDIR ? uvm__fail(f, UVM_E_INVAL, errno, "share %.140s: no folder", h->file)
+                              : uvm__fail(f, errno == ENOENT ? UVM_E_NOTFOUND : UVM_E_IO, errno,
+                                          "share %.140s: %s", h->file, strerror(errno));
+}
+
 static void folder_run(uvm_op *op, void *state) {
     struct add_state *a = state;
     struct share *h = a->share;
     struct uvm__fail f = {0};
-    const char *why = NULL;
-    const char *field = uvm__qemu_plan9_refused(&a->request.settings.plan9, &why);
-    int rc = field == NULL ? 0 : uvm__fail(&f, UVM_E_UNSUPPORTED, 0, "Settings.%s: %s", field, why);
+    int rc = a->refused == NULL
+                 ? 0
+                 : uvm__fail(&f, UVM_E_UNSUPPORTED, 0, "Settings.%s: %s", a->refused, a->why);
 
     rc = rc < 0 ? rc : uvm__resource_take(a->system, &h->resource, &f);
     if (rc == 0) {
         rc = check_port(a->system, h, &f);
-        rc = rc < 0 ? rc
-                    : uvm__plan9_view_open(a->system->engine, &a->request.settings.plan9, &h->view,
-                                           &f);
+        rc = rc < 0 ? rc : open_folder(h, &f);
         if (rc < 0) {
             uvm__list_remove(&h->resource.link);
         }
@@ -302,7 +308,7 @@ static void folder_undo(uvm_op *op, void *state) {
     struct add_state *a = state;
     struct share *h = UVM_TAKE_PTR(a->share);
 
-    uvm__plan9_view_close(&h->view);
+    uvm__close_fd(&h->folder);
     uvm__resource_release(a->system, &h->resource, uvm__op_resolved(op));
     uvm__undo_done(op, NULL);
 }
@@ -312,10 +318,12 @@ static void server_run(uvm_op *op, void *state) {
     struct share *h = a->share;
     struct uvm__qemu_system *s = a->system;
     struct uvm__fail f = {0};
-    const struct uvm__plan9_server params = {.service = s->service,
+    const struct uvm__plan9_server params = {.launch_path = s->service->launch_path,
+                                             .search_path = s->service->search_path,
                                              .cgroup = s->cgroup.path,
-                                             .access_name = a->request.settings.plan9.access_name,
-                                             .view = &h->view,
+                                             .name = a->name,
+                                             .folder = h->folder,
+                                             .read_only = h->read_only,
                                              .on_started = on_server_started,
                                              .on_exit = on_server_exit,
                                              .arg = h};
@@ -381,20 +389,18 @@ static int add_init(uvm_op *op, void *state, const void *params) {
     struct share *h = uvm__zalloc(p->system->engine, sizeof *h + bytes);
 
     (void)op;
-    int rc = h == NULL ? -UVM_E_NOMEM
-                       : uvm__plan9_share_copy(p->system->engine, set, &a->request.settings.plan9,
-                                               &a->words);
-    if (rc < 0) {
-        uvm__free(p->system->engine, h);
-        return rc;
+    if (h == NULL) {
+        return -UVM_E_NOMEM;
     }
+    a->refused = uvm__qemu_plan9_refused(set, &a->why);
+    (void)snprintf(a->name, sizeof a->name, "%s", set->access_name);
     uvm__list_init(&h->resource.link);
     h->resource.type = &share_type;
     memcpy(h->resource.path, p->path, strlen(p->path) + 1);
     h->system = p->system;
     h->port = (uint32_t)set->port;
-    h->view = (struct uvm__plan9_view)UVM__PLAN9_VIEW_INIT;
-    h->view.read_only = (set->flags & UVM__DOC_PLAN9_READ_ONLY) != 0;
+    h->folder = -1;
+    h->read_only = (set->flags & UVM__DOC_PLAN9_READ_ONLY) != 0;
     h->socket = -1;
     memcpy(h->file, set->path, bytes);
     a->system = uvm__qemu_ref(p->system);
@@ -410,7 +416,6 @@ static void add_deinit(void *state) {
         UVM_ASSERT(h->child == NULL && !h->closing && !uvm__list_linked(&h->resource.link));
         uvm__free(a->system->engine, h);
     }
-    uvm__free(a->system->engine, a->words);
     uvm__qemu_unref(a->system);
 }
 

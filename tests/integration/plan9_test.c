@@ -199,7 +199,8 @@ static void boot(uvm_harness **ret) {
     *ret = h;
 }
 
-static void rounds(uvm_harness *h) {
+static void rounds(void **state) {
+    uvm_harness *h = *state;
     const struct uvm_plan9_params p = share("both");
     char last[16] = "";
     for (unsigned round = 0; round < ROUNDS; round++) {
@@ -226,7 +227,8 @@ static void rounds(uvm_harness *h) {
 }
 
 /* 3 MiB each way, in pieces of every size. */
-static void large_files(uvm_harness *h) {
+static void large_files(void **state) {
+    uvm_harness *h = *state;
     const struct uvm_plan9_params p = share("both");
     struct place at;
     attach(h, &p, &at);
@@ -244,7 +246,8 @@ static void large_files(uvm_harness *h) {
     detach(h, at.id, UVM_OK);
 }
 
-static void read_only(uvm_harness *h) {
+static void read_only(void **state) {
+    uvm_harness *h = *state;
     struct uvm_plan9_params p = share("both");
     struct place at;
     p.read_only = true;
@@ -258,7 +261,8 @@ static void read_only(uvm_harness *h) {
     assert_int_equal(server_count(), 1);
 }
 
-static void sharing_and_use(uvm_harness *h) {
+static void sharing_and_use(void **state) {
+    uvm_harness *h = *state;
     struct uvm_plan9_params p = share("both"), there = share("files");
     struct place one, two, elsewhere;
     attach(h, &p, &one);
@@ -281,7 +285,8 @@ static void sharing_and_use(uvm_harness *h) {
     detach(h, one.id, UVM_E_NOTFOUND);
 }
 
-static void refusals(uvm_harness *h) {
+static void refusals(void **state) {
+    uvm_harness *h = *state;
     const char *const some[] = {"a", NULL};
     struct uvm_plan9_params p = share("none");
     attach_fails(h, &p, UVM_E_NOTFOUND, "none: No such file");
@@ -296,7 +301,8 @@ static void refusals(uvm_harness *h) {
 }
 
 /* The port answers the agent, and nobody after it. */
-static void a_port_answers_once(uvm_harness *h) {
+static void a_port_answers_once(void **state) {
+    uvm_harness *h = *state;
     const struct uvm_plan9_params p = share("both");
     struct place at;
     attach(h, &p, &at);
@@ -306,7 +312,8 @@ static void a_port_answers_once(uvm_harness *h) {
     guest(h, 1, "", "vsockexec -o %u true", at.port);
 }
 
-static void a_server_is_killed(uvm_harness *h) {
+static void a_server_is_killed(void **state) {
+    uvm_harness *h = *state;
     const struct uvm_plan9_params p = share("both");
     struct place at;
     pid_t pid = 0;
@@ -324,7 +331,8 @@ static void a_server_is_killed(uvm_harness *h) {
     detach(h, at.id, UVM_OK);
 }
 
-static void a_folder_vanishes(uvm_harness *h) {
+static void a_folder_vanishes(void **state) {
+    uvm_harness *h = *state;
     struct uvm_plan9_params p = share("going");
     struct place at;
     attach(h, &p, &at);
@@ -338,7 +346,8 @@ static void a_folder_vanishes(uvm_harness *h) {
 }
 
 /* For a moment this process sees no diod. */
-static void no_server_on_the_host(uvm_harness *h) {
+static void no_server_on_the_host(void **state) {
+    uvm_harness *h = *state;
     const struct uvm_plan9_params p = share("both");
     int before = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
     assert_true(before >= 0);
@@ -366,39 +375,43 @@ static void make_folders(void) {
     assert_int_equal(symlink("/etc/hostname", in_folder("files/link")), 0);
 }
 
-static void folders_come_and_go(void **state) {
-    uvm_harness *h = NULL;
-    (void)state;
-    if (geteuid() != 0) {
-        skip();
-    }
+static int setup(void **state) {
     make_folders();
-    boot(&h);
-    rounds(h);
-    large_files(h);
-    read_only(h);
-    sharing_and_use(h);
-    refusals(h);
-    a_port_answers_once(h);
-    a_server_is_killed(h);
-    a_folder_vanishes(h);
-    no_server_on_the_host(h);
+    boot((uvm_harness **)state);
+    return 0;
+}
+
+/* Nothing is left: neither of the VM, nor a server. */
+static int teardown(void **state) {
+    uvm_harness *h = *state;
     if (uvm_harness_close(h) < 0) {
         fail_msg("%s", uvm_harness_message(h));
     }
     uvm_harness_free(h);
     assert_int_equal(server_count(), 0);
     run_tool((const char *[]){"rm", "-r", folder, NULL});
+    return 0;
 }
 
+/* In this order: the VM is one. */
 int main(int argc, char **argv) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(folders_come_and_go)};
-    if (argc != 4) {
-        (void)fprintf(stderr, "usage: plan9_test KERNEL INITRD UVM-LAUNCH\n");
-        return 2;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rounds),
+        cmocka_unit_test(large_files),
+        cmocka_unit_test(read_only),
+        cmocka_unit_test(sharing_and_use),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(a_port_answers_once),
+        cmocka_unit_test(a_server_is_killed),
+        cmocka_unit_test(a_folder_vanishes),
+        cmocka_unit_test(no_server_on_the_host),
+    };
+    if (argc != 4 || geteuid() != 0) {
+        (void)fprintf(stderr, "plan9_test KERNEL INITRD UVM-LAUNCH, as root\n");
+        return argc != 4 ? 2 : 0;
     }
     kernel = argv[1];
     initrd = argv[2];
     launch = argv[3];
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, setup, teardown);
 }
