@@ -76,7 +76,8 @@
 #define UVM__CONTROL_CLIENTS_MAX 32u       /* control clients of one VM */
 #define UVM__CONTROL_BACKLOG 64            /* ... that wait to be accepted */
 #define UVM__CONTROL_LINE_BYTES_MAX 131072u /* a control request; an exec has 60 KiB of words */
-#define UVM__CONTROL_CALLS_MAX 64u          /* in flight, of one control client */
+#define UVM__CONTROL_ANSWER_BYTES_MAX (4u << 20) /* a control answer, line feed included */
+#define UVM__CONTROL_CALLS_MAX 64u               /* in flight, of one control client */
 #define UVM__CONTROL_PROCESSES_MAX 64u  /* that one control client started and did not wait for */
 #define UVM__CONTROL_FDS_MAX 8u         /* descriptors of a control client that no call took yet */
 #define UVM__CONTROL_ENDED_MAX 64u      /* ends of UVMs that a state folder remembers */

@@ -216,7 +216,7 @@ static struct chunk *chunk_with_room(struct uvm__sock *s, size_t bytes) {
 }
 
 /* What stands in the way of any send; 0: nothing. */
-static int check_send(const struct uvm__sock *s, size_t bytes, size_t fds_count) {
+static int check_send(const struct uvm__sock *s, size_t bytes, size_t room, size_t fds_count) {
     if (!s->is_socket) {
         return -UVM_E_UNSUPPORTED;
     }
@@ -229,16 +229,16 @@ static int check_send(const struct uvm__sock *s, size_t bytes, size_t fds_count)
     if (s->broken) {
         return -UVM_E_CLOSED;
     }
-    if (fds_count > UVM__SOCK_FDS_MAX || bytes > UVM__SOCK_OUT_BYTES_MAX - s->queued) {
+    if (fds_count > UVM__SOCK_FDS_MAX || bytes > room) {
         return -UVM_E_LIMIT;
     }
     return 0;
 }
 
-int uvm__sock_send(struct uvm__sock *s, const void *data, size_t bytes, const int *fds,
-                   size_t fds_count) {
+static int send_within(struct uvm__sock *s, const void *data, size_t bytes, size_t room,
+                       const int *fds, size_t fds_count) {
     UVM_ASSERT(!s->closing);
-    int rc = check_send(s, bytes, fds_count);
+    int rc = check_send(s, bytes, room, fds_count);
     if (rc < 0 || bytes == 0) {
         return rc;
     }
@@ -270,6 +270,20 @@ int uvm__sock_send(struct uvm__sock *s, const void *data, size_t bytes, const in
     uvm__list_append(&s->out, &c->link);
     watch(s);
     return 0;
+}
+
+static size_t room_of(const struct uvm__sock *s) {
+    return s->queued < UVM__SOCK_OUT_BYTES_MAX ? UVM__SOCK_OUT_BYTES_MAX - s->queued : 0;
+}
+
+int uvm__sock_send(struct uvm__sock *s, const void *data, size_t bytes, const int *fds,
+                   size_t fds_count) {
+    return send_within(s, data, bytes, room_of(s), fds, fds_count);
+}
+
+int uvm__sock_send_long(struct uvm__sock *s, const void *data, size_t bytes, size_t bytes_max) {
+    return send_within(s, data, bytes, s->queued <= UVM__SOCK_OUT_BYTES_MAX ? bytes_max : 0, NULL,
+                       0);
 }
 
 size_t uvm__sock_queued(const struct uvm__sock *s) {

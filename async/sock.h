@@ -38,6 +38,9 @@ ssize_t uvm__sock_recv(struct uvm__sock *s, void *buf, size_t bytes, int *ret_fd
  * -UVM_E_NOMEM, -UVM_E_IO, -UVM_E_UNSUPPORTED (not a socket). */
 int uvm__sock_send(struct uvm__sock *s, const void *data, size_t bytes, const int *fds,
                    size_t fds_count);
+/* The same for a message that may be longer than the queue: as long as what was queued before is within its limit,
+ * up to `bytes_max`. Others have no room until it has left. */
+int uvm__sock_send_long(struct uvm__sock *s, const void *data, size_t bytes, size_t bytes_max);
 size_t uvm__sock_queued(const struct uvm__sock *s);
 void uvm__sock_shutdown(struct uvm__sock *s); /* half-close once the queue is empty */
 int uvm__sock_fd(const struct uvm__sock *s);

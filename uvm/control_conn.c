@@ -25,8 +25,10 @@
 
 /* ---- sending ------------------------------------------------------------------------------ */
 
-/* False: it did not leave, and the connection ends. */
-static bool send_tree(struct control_conn *conn, cJSON *take_tree, bool complete) {
+/* False: it did not leave, and the connection ends; but when it is longer than an answer may be, its length is in
+ * *ret_too_long (NULL: cannot be), and nothing has happened. */
+static bool send_long(struct control_conn *conn, cJSON *take_tree, bool complete,
+                      size_t *ret_too_long) {
     size_t bytes = 0;
     char *text = complete ? uvm__json_print(conn->engine, take_tree, &bytes) : NULL;
     cJSON_Delete(take_tree);
@@ -37,13 +39,22 @@ static bool send_tree(struct control_conn *conn, cJSON *take_tree, bool complete
     int rc = -UVM_E_NOMEM;
     if (text != NULL) {
         text[bytes] = '\n'; /* in the terminator's place */
-        rc = uvm__sock_send(conn->sock, text, bytes + 1, NULL, 0);
+        if (ret_too_long != NULL && bytes + 1 > UVM__CONTROL_ANSWER_BYTES_MAX) {
+            *ret_too_long = bytes + 1;
+            uvm__free(conn->engine, text);
+            return false;
+        }
+        rc = uvm__sock_send_long(conn->sock, text, bytes + 1, UVM__CONTROL_ANSWER_BYTES_MAX);
         uvm__free(conn->engine, text);
     }
     if (rc < 0) {
         uvm__control_conn_doom(conn);
     }
     return rc == 0;
+}
+
+static bool send_tree(struct control_conn *conn, cJSON *take_tree, bool complete) {
+    return send_long(conn, take_tree, complete, NULL);
 }
 
 static cJSON *message(void) {
@@ -184,6 +195,7 @@ static void call_free(struct control_call *call) {
 
 bool uvm__control_reply(struct control_call *call, cJSON *take_result) {
     struct control_conn *conn = call->conn;
+    size_t too_long = 0;
     bool sent = false;
     if (conn->torn) {
         cJSON_Delete(take_result);
@@ -191,7 +203,15 @@ bool uvm__control_reply(struct control_call *call, cJSON *take_result) {
         cJSON *o = message();
         bool ok = add(o, "result", take_result);
         ok = ok && add(o, "id", cJSON_CreateRaw(call->id));
-        sent = send_tree(conn, o, ok);
+        sent = send_long(conn, o, ok, &too_long);
+    }
+    if (too_long > 0) {
+        struct uvm__fail f;
+        int rc =
+            uvm__fail(&f, UVM_E_LIMIT, 0, "%s: the answer has %zu bytes, and one may have %u",
+                      conn->control->vm->options.name, too_long, UVM__CONTROL_ANSWER_BYTES_MAX);
+        uvm__control_refuse_code(call, rc, &f);
+        return false;
     }
     call_free(call);
     return sent;

@@ -10,6 +10,7 @@
 #include "async/alloc.h"
 #include "async/buf.h"
 #include "async/folder.h"
+#include "async/limits.h"
 #include "async/local.h"
 #include "async/sock.h"
 #include "cmd/uvmctl/trace.h"
@@ -19,7 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LINE_BYTES_MAX (4u << 20)
+#define LINE_BYTES_MAX (UVM__CONTROL_ANSWER_BYTES_MAX + 131072u) /* and what came behind it */
 #define CAUSES_MAX 8u
 
 struct client {

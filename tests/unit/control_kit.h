@@ -39,7 +39,7 @@ struct client {
     bool ended;
 };
 
-#define CLIENT_BYTES (2u << 20)
+#define CLIENT_BYTES (5u << 20)
 
 void control_kit_open(struct control_kit *k, bool boot);
 void control_kit_boot(struct control_kit *k); /* starts it */

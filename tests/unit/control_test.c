@@ -336,6 +336,58 @@ static void devices_come_and_go(void **state) {
     control_kit_close(&k);
 }
 
+/* The n-th mount of a disk whose path takes 8000 bytes as JSON. */
+static void attach_long(struct client *c, unsigned n) {
+    static char path[8001], text[9000];
+    for (unsigned i = 1; i < 4000 && path[0] == 0; i++) {
+        memcpy(path + 2 * i, "\\\"", 2);
+    }
+    memcpy(path, "/a", 2);
+    int bytes = snprintf(text, sizeof text,
+                         CALL(1, "attach",
+                              "{\"kind\":\"scsi\",\"settings\":{\"host_path\":\"%s\","
+                              "\"guest_path\":\"/m%u\"}}") "\n",
+                         path, n);
+    client_send(c, text, (size_t)bytes, NULL, 0);
+    client_expect(c, "\"refs\":1},\"id\":1}");
+}
+
+/* Answers about many devices are long, and come; one that is too long is an error, and the connection goes on. */
+static void long_answers(void **state) {
+    struct control_kit k = {0};
+    struct client c;
+    unsigned n = 0;
+    (void)state;
+    control_kit_open(&k, true);
+    client_hello(&c, &k);
+    for (; n < 200; n++) {
+        attach_long(&c, n);
+    }
+    static const char *const calls[] = {CALL(2, "inspect", "{}"), CALL(2, "properties", "{}"),
+                                        CALL(2, "devices", "{}")};
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        client_says(&c, calls[i]);
+        client_expect(&c, "},\"id\":2}");
+        assert_non_null(strstr(c.line, "\"result\":{"));
+        assert_non_null(strstr(c.line, "\"guest_path\":\"/m199\""));
+        assert_true(strlen(c.line) > UVM__SOCK_OUT_BYTES_MAX + (400u << 10));
+    }
+    for (; n < 540; n++) {
+        attach_long(&c, n);
+    }
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        client_says(&c, calls[i]);
+        client_expect(&c, "\"id\":2}");
+        assert_non_null(strstr(c.line, "\"code\":\"LIMIT\",\"message\":\"demo: the answer has 4"));
+        assert_non_null(strstr(c.line, " bytes, and one may have 4194304"));
+    }
+    client_says(&c, CALL(3, "detach", "{\"device\":\"scsi-1\"}"));
+    client_expect(&c, "\"result\":{},\"id\":3}");
+    client_close(&c);
+    control_kit_expect_quiet(&k);
+    control_kit_close(&k);
+}
+
 /* At each moment of an attach: what was not answered is undone. */
 static void an_attach_is_its_clients(void **state) {
     static const char line[] = CALL(1, "attach", DISK(",\"mount\":true"));
@@ -701,6 +753,7 @@ int main(void) {
         cmocka_unit_test(console_and_log),
         cmocka_unit_test(console_of_one_who_does_not_read),
         cmocka_unit_test(devices_come_and_go),
+        cmocka_unit_test(long_answers),
         cmocka_unit_test(an_attach_is_its_clients),
         cmocka_unit_test(events_and_the_end),
         cmocka_unit_test(spans_of_what_is_asked),

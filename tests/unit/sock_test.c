@@ -270,6 +270,27 @@ static void the_queue_has_a_limit_and_drains_once(void **unused) {
     free(block);
 }
 
+/* One message beyond the queue, whose room is there again when it has left. */
+static void a_message_longer_than_the_queue(void **unused) {
+    (void)unused;
+    size_t most = 3u * UVM__SOCK_OUT_BYTES_MAX;
+    char *block = calloc(1, most + 1);
+    assert_non_null(block);
+    assert_int_equal(uvm__sock_send_long(sock, block, most + 1, most), -UVM_E_LIMIT);
+    assert_int_equal(uvm__sock_queued(sock), 0);
+    assert_int_equal(uvm__sock_send_long(sock, block, most, most), 0);
+    size_t queued = uvm__sock_queued(sock);
+    assert_true(queued > UVM__SOCK_OUT_BYTES_MAX);
+    assert_int_equal(uvm__sock_send(sock, "x", 1, NULL, 0), -UVM_E_LIMIT);
+    assert_int_equal(uvm__sock_send_long(sock, "x", 1, most), -UVM_E_LIMIT);
+    assert_int_equal(uvm__sock_queued(sock), queued);
+    peer_discard(most);
+    loop_until(&kit, &seen.drained);
+    assert_int_equal(uvm__sock_send_long(sock, "again", 5, most), 0);
+    peer_read("again");
+    free(block);
+}
+
 /* ---- descriptors -------------------------------------------------------------------------- */
 
 static void descriptors_are_sent(void **unused) {
@@ -629,6 +650,7 @@ int main(void) {
         CASE(bytes_go_both_ways),
         CASE(what_the_kernel_does_not_take_is_queued_in_order),
         CASE(the_queue_has_a_limit_and_drains_once),
+        CASE(a_message_longer_than_the_queue),
         CASE(descriptors_are_sent),
         CASE(queued_descriptors_outlive_the_callers),
         CASE(descriptors_are_received),
