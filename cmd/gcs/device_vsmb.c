@@ -7,9 +7,8 @@
  * it; the last one takes the tag's mount away. Requests about one tag come one after the other, by a lock.
  *
  * After a share has left, the kernel still remembers its names, and the host's server keeps files open for
- * as long: a remount of the tag makes it forget all that nobody uses. A server that has died never answers, and
- * whoever waits for it waits for good; so before a share leaves, a process of its own asks, and where no answer
- * comes the connection is aborted: then all who wait hear it, and the tag's mount stays, which cannot end any more.
+ * as long: a remount of the tag makes it forget all that nobody uses. Where the server has died, what is still open of
+ * a share is of no use to anybody and keeps nothing from leaving.
  */
 #include "cmd/gcs/modules.h"
 #include "cmd/gcs/mountinfo.h"
@@ -20,26 +19,21 @@
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
-#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define WHO "gcs-device"
 #define BASE "/run/uvm/vsmb"
-#define CONNECTIONS "/sys/fs/fuse/connections"
 #define NAME_BYTES 64 /* of a tag, of a share */
 #define POLL_MS 2
-#define ANSWER_MS 5000 /* of a server that lives, however busy */
-#define OURS 0000      /* the mode of an empty file that we made to mount over */
+#define OURS 0000 /* the mode of an empty file that we made to mount over */
 
 struct share {
     const char *tag, *name, *target, *file; /* file "": the folder */
@@ -176,45 +170,11 @@ static void forget(const struct share *s) {
     (void)mount(NULL, s->base, NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV, NULL);
 }
 
-/* Asks in a process that may be left waiting. */
-static bool answers(const struct share *s) {
-    pid_t pid = fork();
-
-    if (pid == 0) {
-        struct statx st;
-        _exit(statx(AT_FDCWD, s->base, AT_STATX_FORCE_SYNC, STATX_MODE, &st) == 0 ||
-                      errno != ENOTCONN
-                  ? 0
-                  : 1);
-    }
-    if (pid < 0) {
-        return true;
-    }
-    int fd = pidfd_open(pid, 0);
-    struct pollfd ended = {.fd = fd, .events = POLLIN};
-    int status = 1;
-    bool in_time = fd < 0 || poll(&ended, 1, ANSWER_MS) > 0;
-    if (fd >= 0) {
-        close(fd);
-    }
-    return in_time && waitpid(pid, &status, 0) == pid && status == 0;
-}
-
-/* All who wait for it hear ECONNABORTED. */
-static void abort_connection(const struct share *s) {
-    char path[sizeof CONNECTIONS + 32];
+/* Where the server has died, the host answers each request with this. */
+static bool is_lost(const struct share *s) {
     struct statx st;
-
-    (void)mount("fusectl", CONNECTIONS, "fusectl", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
-    if (statx(AT_FDCWD, s->base, AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC, 0, &st) < 0) {
-        return;
-    }
-    (void)snprintf(path, sizeof path, CONNECTIONS "/%u/abort", st.stx_dev_minor);
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd >= 0) {
-        (void)!write(fd, "1", 1);
-        close(fd);
-    }
+    return is_mounted(s->base) &&
+           statx(AT_FDCWD, s->base, AT_STATX_FORCE_SYNC, STATX_MODE, &st) < 0 && errno == ENOTCONN;
 }
 
 /* ---- the share ---------------------------------------------------------------------------- */
@@ -380,12 +340,8 @@ int gcs_vsmb_unmount(const cJSON *settings, struct gcs_words *w) {
         return -1;
     }
     int rc = lock(&s, w);
-    bool lost = rc == 0 && is_mounted(s.base) && !answers(&s);
-    if (lost) {
-        abort_connection(&s);
-    }
-    rc = rc < 0 ? rc : unbind_share(&s, lost, w);
-    if (rc == 0 && !lost) {
+    rc = rc < 0 ? rc : unbind_share(&s, is_lost(&s), w);
+    if (rc == 0) {
         forget(&s);
     }
     unlock(&s);

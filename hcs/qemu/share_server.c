@@ -22,7 +22,9 @@
 #include "async/cleanup.h"
 #include "async/engine.h"
 #include "async/log.h"
+#include "async/sock.h"
 #include "hcs/qemu/command.h"
+#include "hvsock/virtio_fs_relay.h"
 
 #define LISTEN_FD 4
 /* More than any guest's driver uses: a request of 1 MiB takes 256 pages and some headers. */
@@ -37,8 +39,9 @@ struct uvm__share_server {
     bool ready, dead, leaving;
     uvm_op *op; /* start or stop, under way */
     struct uvm__child *child;
-    struct uvm__list waiters; /* struct uvm__share_wait.link */
-    char name[16];            /* in QEMU, and the guest's tag: "vsmb-3" */
+    struct uvm__fs_relay *relay; /* between QEMU and it; NULL: not yet, or no more */
+    struct uvm__list waiters;    /* struct uvm__share_wait.link */
+    char name[16];               /* in QEMU, and the guest's tag: "vsmb-3" */
     void (*on_child)(struct uvm__share_server *v, uvm_error *take_err); /* the step that waits */
     bool ending; /* the process, by end_process() */
     struct uvm__deadline late;
@@ -77,7 +80,8 @@ static void unref(struct uvm__share_server *v) {
     if (--v->refs > 0) {
         return;
     }
-    UVM_ASSERT(v->child == NULL && v->op == NULL && uvm__list_empty(&v->waiters));
+    UVM_ASSERT(v->child == NULL && v->relay == NULL && v->op == NULL &&
+               uvm__list_empty(&v->waiters));
     uvm__list_remove(&v->link);
     uvm__free(v->system->engine, v);
 }
@@ -143,7 +147,19 @@ static void on_started(struct uvm__child *c, const uvm_error *err, void *arg) {
     child_told(v, why);
 }
 
+static void on_relay_closed(void *arg) {
+    uvm__qemu_unref(arg);
+}
+
+/* Its end is nobody's to wait for: it holds the system meanwhile. */
+static void close_relay(struct uvm__share_server *v) {
+    if (v->relay != NULL) {
+        uvm__fs_relay_close(UVM_TAKE_PTR(v->relay), on_relay_closed, uvm__qemu_ref(v->system));
+    }
+}
+
 static void close_process(struct uvm__share_server *v) {
+    close_relay(v);
     uvm__deadline_clear(v->system->engine, &v->late);
     uvm__child_close(UVM_TAKE_PTR(v->child), v->on_ended, v->ended_arg);
 }
@@ -191,6 +207,28 @@ static void on_exited(struct uvm__child *c, int status, void *arg) {
     }
 }
 
+/* What the guest waits for is answered by the relay from here on. */
+static void on_lost(void *arg) {
+    struct uvm__share_server *v = arg;
+    v->dead = true;
+}
+
+/* QEMU talks to the relay, and the relay to the server. */
+static int open_relay(struct work *w, struct uvm__fail *f) {
+    int pair[2] = {-1, -1};
+    int rc = uvm__sock_pair(pair);
+
+    if (rc == 0) {
+        const struct uvm__fs_relay_params params = {.take_front_fd = pair[0],
+                                                    .take_back_fd = UVM_TAKE_FD(w->socket),
+                                                    .on_lost = on_lost,
+                                                    .arg = w->server};
+        rc = uvm__fs_relay_open(w->server->system->engine, &params, &w->server->relay);
+        w->socket = pair[1];
+    }
+    return rc < 0 ? uvm__fail(f, (enum uvm_error_code)(-rc), 0, "shares: socket to virtiofsd") : 0;
+}
+
 static int spawn(struct work *w, struct uvm__fail *f) {
     struct uvm__share_server *v = w->server;
     struct uvm__qemu_system *s = v->system;
@@ -203,6 +241,7 @@ static int spawn(struct work *w, struct uvm__fail *f) {
                                 "source=" UVM__SHARE_TMPFS ",sandbox=namespace,cache=auto",
                                 "-o",
                                 "log_level=err",
+                                "--thread-pool-size=1", /* in their order: see the relay */
                                 NULL};
     const char *options[16];
     size_t n = 0;
@@ -286,8 +325,10 @@ static void process_run(uvm_op *op, void *state) {
     int rc = over ? uvm__fail(&f, UVM_E_EXITED, 0, "vm %s: has ended", v->system->name)
                   : connect_pair(w, &f);
 
+    rc = rc < 0 ? rc : open_relay(w, &f);
     rc = rc < 0 ? rc : spawn(w, &f);
     if (rc < 0) {
+        close_relay(v);
         uvm__close_fd(&w->listener);
         uvm__close_fd(&w->socket);
         fail_step(op, rc, &f);
@@ -308,6 +349,7 @@ static void process_undo(uvm_op *op, void *state) {
 
     uvm__close_fd(&w->listener);
     uvm__close_fd(&w->socket);
+    close_relay(w->server);
     if (w->server->child == NULL || w->server->ending) { /* goes with the VM */
         uvm__undo_done(op, NULL);
         return;
@@ -502,7 +544,7 @@ static void on_stopped(uvm_op *op, const uvm_error *err, void *arg) {
 
 /* Runs on: nobody uses it, and where there is no memory to stop it, it waits for the next one. */
 static bool stop(struct uvm__share_server *v) {
-    UVM_ASSERT(v->users == 0 && v->op == NULL && v->ready && !v->dead);
+    UVM_ASSERT(v->users == 0 && v->op == NULL && v->ready);
     v->refs++;
     int rc = uvm__op_start(v->system->engine, NULL, &stop_saga, v, on_stopped, v, &v->op);
     if (rc < 0) {
@@ -520,7 +562,7 @@ static void on_start_done(uvm_op *op, const uvm_error *err, void *arg) {
     v->op = uvm_op_unref(v->op);
     v->ready = err == NULL;
     v->dead = v->dead || (v->child != NULL && uvm__child_exited(v->child));
-    if (v->ready && v->leaving && !v->dead && stop(v)) {
+    if (v->ready && v->leaving && stop(v)) {
         unref(v); /* the start's; the stop has its own */
         return;
     }
@@ -578,14 +620,6 @@ int uvm__share_server_use(struct uvm__qemu_system *s, bool read_only, struct uvm
     return 0;
 }
 
-static void on_dead_closed(void *arg) {
-    struct uvm__share_server *v = arg;
-    struct uvm__qemu_system *s = v->system;
-
-    unref(v);
-    uvm__qemu_unref(s);
-}
-
 bool uvm__share_server_drop(struct uvm__share_server *v, struct uvm__share_wait *w) {
     bool goes = false;
 
@@ -595,12 +629,8 @@ bool uvm__share_server_drop(struct uvm__share_server *v, struct uvm__share_wait 
     if (v->users == 0 && v->op != NULL) {
         v->leaving = goes = true; /* it has not come yet */
         uvm_op_cancel(v->op);
-    } else if (v->users == 0 && !v->dead) {
+    } else if (v->users == 0) {
         goes = stop(v);
-    } else if (v->users == 0 && v->child != NULL && !v->ending) {
-        v->refs++;
-        uvm__qemu_ref(v->system);
-        end_process(v, on_dead_closed, v);
     }
     if (goes) {
         uvm__list_append(&v->waiters, &w->link);

@@ -3,9 +3,8 @@
  * access, as long as there is a share of the mode.
  *
  * The server runs in the VM's control group, in a mount namespace of its own whose root is an empty folder; what
- * it can serve is what uvm-view puts there. Its socket is known to QEMU and to it only. A server that dies takes
- * its shares with it, and its device stays, since a guest that waits for an answer cannot give it back: its root
- * port is lost until the VM's end; the next share begins a new server.
+ * it can serve is what uvm-view puts there. A server that dies takes its shares with it: what the guest asks them
+ * is answered with an error (hvsock/virtio_fs_relay.h) until they are removed; the next share begins a new server.
  *
  *     start   port → process → socket to QEMU → chardev → device. Undone in reverse
  *     stop    device → chardev → process ends by itself → port. It only goes forward
@@ -29,7 +28,7 @@ struct uvm__share_wait {
  * comes. 1: it is there; 0: `w` is told when it is. -UVM_E_NOMEM. */
 int uvm__share_server_use(struct uvm__qemu_system *s, bool read_only, struct uvm__share_wait *w,
                           struct uvm__share_server **ret);
-/* The caller, who may wait for it, uses it no more. True: that is all, for others do, or it is dead. False: it goes,
+/* The caller, who may wait for it, uses it no more. True: that is all, for others do. False: it goes,
  * and `w` is told when it is gone. */
 bool uvm__share_server_drop(struct uvm__share_server *v, struct uvm__share_wait *w);
 

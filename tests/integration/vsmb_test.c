@@ -230,6 +230,144 @@ static void sharing_and_refusals(uvm_harness *h) {
     attach_fails(h, &file, UVM_E_INVAL, "no folder");
 }
 
+/* What the guest may do with a share that is read-only, and where links and ".." lead. */
+static void the_host_enforces(uvm_harness *h) {
+    struct uvm_vsmb_params ro = share("ro", true), rw = share("rw", false);
+    struct place r, w;
+    attach(h, &ro, &r);
+    attach(h, &rw, &w);
+    host("cp ro/word word.before");
+    /* The guest's own mounts are the guest's to change; the host's are not. */
+    guest(h, 0, "", "mount -o remount,bind,rw %s && grep ' %s virtiofs rw' /proc/mounts",
+          r.guest_path, r.guest_path);
+    guest(h, 1, "", "echo x > %s/word", r.guest_path);
+    guest(h, 1, "", "echo x > %s/new", r.guest_path);
+    guest(h, 1, "", "rm -f %s/word", r.guest_path);
+    guest(h, 1, "", "chmod 777 %s/word", r.guest_path);
+    /* The tag's root is ours: nothing can be made there either. */
+    guest(h, 1, "", "touch /run/uvm/vsmb/*/new");
+    guest(h, 1, "", "mkdir /run/uvm/vsmb/vsmb-1/s999");
+    host("cmp ro/word word.before; test ! -e ro/new");
+    host("echo of the host > secret; ln -sfn $PWD/secret rw/link; ln -sfn /etc/shadow rw/shadow; "
+         "ln -sfn ../secret rw/up");
+    guest(h, 1, "", "cat %s/link", w.guest_path);
+    guest(h, 1, "", "cat %s/up", w.guest_path);
+    guest(h, 0, "", "cd %s; cd ../../../../../../..; test \"$(pwd)\" = / && test ! -e %s",
+          w.guest_path, folder);
+    /* A link is the guest's to follow, in the guest. */
+    guest(h, 0, "of the guest", "echo of the guest > /etc/shadow; cat %s/shadow", w.guest_path);
+    guest(h, 0, "", "rm /etc/shadow; ln -s / %s/root && test ! -e %s/root%s/secret", w.guest_path,
+          w.guest_path, folder);
+    host("rm rw/link rw/shadow rw/up rw/root secret");
+    detach(h, r.id, UVM_OK);
+    detach(h, w.id, UVM_OK);
+}
+
+static void files_and_lists(uvm_harness *h) {
+    struct uvm_vsmb_params file = share("rw/word", false), list = share("rw", true);
+    struct place f, l;
+    host("echo one > rw/word; echo two > rw/two; echo three > rw/three; ln -s word rw/link");
+    file.file = true;
+    file.guest_path = "/etc/of-the-host";
+    list.files = (const char *const[]){"two", "word", NULL};
+    attach(h, &file, &f);
+    attach(h, &list, &l);
+    guest(h, 0, "one", "cat /etc/of-the-host");
+    guest(h, 0, "", "echo written >> /etc/of-the-host");
+    host("test \"$(cat rw/word)\" = \"$(printf 'one\\nwritten')\"");
+    guest(h, 0, "two\nword\n", "ls %s", l.guest_path);
+    guest(h, 0, "written", "cat %s/word", l.guest_path);
+    guest(h, 1, "", "cat %s/three", l.guest_path);
+    guest(h, 1, "", "touch %s/four", l.guest_path);
+    detach(h, f.id, UVM_OK);
+    detach(h, l.id, UVM_OK);
+    guest(h, 1, "", "test -e /etc/of-the-host");
+    list.files = (const char *const[]){"link", NULL};
+    attach_fails(h, &list, UVM_E_INVAL, "link: no regular file");
+    list.files = (const char *const[]){"two", "missing", NULL};
+    attach_fails(h, &list, UVM_E_NOTFOUND, "missing");
+    list.files = (const char *const[]){"../secret", NULL};
+    attach_fails(h, &list, UVM_E_INVAL, "no name of a file");
+    file = share("rw", false);
+    file.file = true;
+    attach_fails(h, &file, UVM_E_INVAL, "no regular file");
+    host("rm rw/link rw/two rw/three");
+}
+
+/* A detach while the guest has something open changes nothing; the folder's end is the guest's to see. */
+static void in_use_and_gone(uvm_harness *h) {
+    struct uvm_vsmb_params rw = share("rw", false), gone = share("gone", false);
+    struct place w, g;
+    attach(h, &rw, &w);
+    guest(h, 0, "", "sleep 1000 < %s/word > /dev/null 2>&1 & echo $! > /tmp/user", w.guest_path);
+    detach(h, w.id, UVM_E_PEER);
+    guest(h, 0, "", "cat %s/word", w.guest_path);
+    guest(h, 0, "",
+          "kill $(cat /tmp/user); while kill -0 $(cat /tmp/user) 2>/dev/null; do :; done");
+    detach(h, w.id, UVM_OK);
+    host("mkdir gone; echo x > gone/x");
+    attach(h, &gone, &g);
+    host("rm -r gone");
+    guest(h, 1, "", "cat %s/x", g.guest_path);
+    guest(h, 1, "", "touch %s/y", g.guest_path);
+    detach(h, g.id, UVM_OK);
+    attach_fails(h, &gone, UVM_E_NOTFOUND, "gone");
+}
+
+/* The file server of the read-only shares is killed while the guest waits for it. */
+static void the_server_is_killed(uvm_harness *h) {
+    struct uvm_vsmb_params ro = share("ro", true);
+    struct place before, after;
+    pid_t pids[8];
+    char path[64], inner[32] = "";
+    attach(h, &ro, &before);
+    assert_int_equal(servers(pids), 2); /* beside the boot's, which came first */
+    (void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pids[1], (int)pids[1]);
+    FILE *f = fopen(path, "re");
+    assert_true(f != NULL && fgets(inner, sizeof inner, f) != NULL && fclose(f) == 0);
+    assert_int_equal(kill((pid_t)strtol(inner, NULL, 10), SIGSTOP), 0);
+    guest(h, 0, "", "(cat %s/word; echo $? > /tmp/status) > /dev/null 2>&1 &", before.guest_path);
+    guest(h, 0, "from the boot", "cat /boot-share/word"); /* the others live */
+    guest(h, 1, "", "test -e /tmp/status");
+    assert_int_equal(kill((pid_t)strtol(inner, NULL, 10), SIGKILL), 0);
+    guest(h, 0, "1", "while ! cat /tmp/status 2>/dev/null; do :; done"); /* it has heard of it */
+    guest(h, 1, "", "cat %s/word", before.guest_path);
+    guest(h, 1, "", "ls %s", before.guest_path);
+    guest(h, 0, "from the boot", "cat /boot-share/word");
+    detach(h, before.id, UVM_OK);
+    assert_int_equal(servers(pids), 1);
+    for (unsigned i = 0; i < 2; i++) {
+        attach(h, &ro, &after);
+        guest(h, 0, "fixed", "cat %s/word", after.guest_path);
+        detach(h, after.id, UVM_OK);
+    }
+}
+
+/* All shares of a mode take one PCI port; the boot's has one, PCI functions all the others. */
+static void no_port_is_free(uvm_harness *h) {
+    struct uvm_vsmb_params ro = share("ro", true), rw = share("rw", false);
+    struct uvm_vpci_params function = UVM_VPCI_PARAMS_INIT;
+    char ids[7][32];
+    struct place at;
+    function.device = "emulated:pci-testdev";
+    for (unsigned i = 0; i < 7; i++) {
+        struct call c = {0};
+        function.virtual_function = i;
+        assert_int_equal(uvm_vpci_attach(uvm_harness_vm(h), &function, NULL, on_done, &c, &c.op),
+                         0);
+        expect(h, &c, UVM_OK);
+        (void)snprintf(ids[i], sizeof ids[i], "%s", uvm_attach_result(c.op).id);
+        uvm_op_unref(c.op);
+    }
+    attach_fails(h, &ro, UVM_E_LIMIT, "all 8 PCI ports");
+    attach(h, &rw, &at); /* beside the boot's */
+    detach(h, at.id, UVM_OK);
+    detach(h, ids[3], UVM_OK);
+    attach(h, &ro, &at);
+    guest(h, 0, "fixed", "cat %s/word", at.guest_path);
+    detach(h, at.id, UVM_OK);
+}
+
 static void shares_come_and_go(void **state) {
     (void)state;
     (void)snprintf(folder, sizeof folder, "/tmp/uvm-vsmb-XXXXXX");
@@ -239,6 +377,11 @@ static void shares_come_and_go(void **state) {
     boot(&h);
     rounds(h);
     sharing_and_refusals(h);
+    the_host_enforces(h);
+    files_and_lists(h);
+    in_use_and_gone(h);
+    the_server_is_killed(h);
+    no_port_is_free(h);
     if (uvm_harness_close(h) < 0) {
         fail_msg("%s", uvm_harness_message(h));
     }
