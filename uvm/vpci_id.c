@@ -2,7 +2,7 @@
  * vpci_id.c — a device by its id in a container's document, taken apart.
  * Source: hcsshim's internal/hcsoci/devices.go, internal/devices/assigned_devices.go.
  */
-#include "uvm/devices.h"
+#include "uvm/vpci_id.h"
 #include <string.h>
 
 #define FUNCTION_MAX 65535u
@@ -32,4 +32,37 @@ size_t uvm_vpci_id_split(const char *id, uint32_t *ret_virtual_function) {
     bool split = device > 0 && read_function(id + at, &function);
     *ret_virtual_function = split ? function : 0;
     return split ? device : bytes;
+}
+
+static const struct {
+    const char *name;
+    bool assigned, gpu;
+} types[] = {
+    {"gpu", true, true},
+    {"vpci", true, false},
+    {"vpci-instance-id", true, false},
+    {"class", false, false},
+    {"vpci-class-guid", false, false},
+    {"vpci-location-path", false, false},
+};
+
+int uvm__vpci_id_read(const char *type, const char *id, struct uvm__vpci_id *ret,
+                      struct uvm__fail *f) {
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        if (strcmp(types[i].name, type) != 0) {
+            continue;
+        }
+        if (!types[i].assigned) {
+            return uvm__fail(f, UVM_E_UNSUPPORTED, 0,
+                             "device type \"%s\": only for containers without a utility VM", type);
+        }
+        if (id[0] == 0) {
+            return uvm__fail(f, UVM_E_INVAL, 0, "device type \"%s\": no id", type);
+        }
+        ret->gpu = types[i].gpu;
+        ret->device_bytes = uvm_vpci_id_split(id, &ret->virtual_function);
+        return 0;
+    }
+    return uvm__fail(f, UVM_E_INVAL, 0,
+                     "device type \"%.60s\": neither gpu nor vpci nor vpci-instance-id", type);
 }

@@ -317,6 +317,47 @@ static void close_under_way(struct conform *c) {
 
 /* ---- their texts -------------------------------------------------------------------------- */
 
+/* ---- PCI functions ------------------------------------------------------------------------ */
+
+#define INSTANCE "aaaaaaaa-1111-4222-8333-bbbbbbbbbbb"
+#define FUNCTION_PATH "\"ResourcePath\":\"VirtualMachine/Devices/VirtualPci/" INSTANCE
+
+static void add_function(struct conform *c, unsigned instance, unsigned function) {
+    struct conform_call call;
+    char what[64], text[400];
+    (void)snprintf(what, sizeof what, "add function %u as %u", function, instance);
+    (void)snprintf(text, sizeof text,
+                   "{" FUNCTION_PATH "%u\",\"RequestType\":\"Add\",\"Settings\":{\"Functions\":"
+                   "[{\"DeviceInstancePath\":\"emulated:edu\",\"VirtualFunction\":%u}]}}",
+                   instance, function);
+    conform_modify_text(c, &call, what, text);
+    conform_end(c, &call);
+}
+
+/* One function is one device, under one instance; there are as many places as a VM has PCI ports. */
+static void functions(struct conform *c) {
+    static const struct uvm__doc_vpci_function function = {.device_instance_path = "emulated:edu"};
+    static const struct uvm__doc_vpci devices[] = {
+        {.guid = INSTANCE "8", .functions = &function, .functions_count = 1},
+        {.guid = INSTANCE "9", .functions = &function, .functions_count = 1}};
+    struct conform_call call;
+    c->doc.vm.devices.vpci = devices;
+    c->doc.vm.devices.vpci_count = 2;
+    conform_create_start(c, &call); /* twice the same */
+    conform_end(c, &call);
+    c->doc.vm.devices.vpci_count = 1;
+    conform_create(c);
+    conform_properties(c);
+    add_function(c, 0, 0);
+    add_function(c, 8, 1);
+    for (unsigned i = 1; i < 9; i++) {
+        add_function(c, i % 8, i);
+    }
+    conform_modify_text(c, &call, "remove none",
+                        "{" FUNCTION_PATH "a\",\"RequestType\":\"Remove\"}");
+    conform_end(c, &call);
+}
+
 #include "tests/conformance/service_texts.inc"
 
 static void make_file(const char *name) {

@@ -2,7 +2,7 @@
  * vpci_id_test.c — ids of assigned devices taken apart: paths of both kinds of host, with a function and without.
  */
 #include "tests/unit/cm.h"
-#include "uvm/devices.h"
+#include "uvm/vpci_id.h"
 #include <string.h>
 
 static const struct {
@@ -46,7 +46,39 @@ static void taken_apart(void **state) {
     }
 }
 
+static void by_their_type(void **state) {
+    (void)state;
+    static const struct {
+        const char *type, *id;
+        int code;
+        size_t device_bytes;
+        uint32_t function;
+        bool gpu;
+        const char *words;
+    } types[] = {
+        {"gpu", "PCIP\\VEN_10DE/1", 0, 13, 1, true, ""},
+        {"vpci", "0000:3b:00.0", 0, 12, 0, false, ""},
+        {"vpci-instance-id", "0000:3b:00.0/2", 0, 12, 2, false, ""},
+        {"vpci-instance-id", "", UVM_E_INVAL, 0, 0, false, "no id"},
+        {"class", "x", UVM_E_UNSUPPORTED, 0, 0, false, "without a utility VM"},
+        {"vpci-class-guid", "x", UVM_E_UNSUPPORTED, 0, 0, false, "without a utility VM"},
+        {"vpci-location-path", "x", UVM_E_UNSUPPORTED, 0, 0, false, "without a utility VM"},
+        {"VPCI", "x", UVM_E_INVAL, 0, 0, false, "neither gpu nor vpci nor vpci-instance-id"},
+        {"", "x", UVM_E_INVAL, 0, 0, false, "neither gpu"},
+    };
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        struct uvm__vpci_id id = {.device_bytes = 0};
+        struct uvm__fail f = {.msg = ""};
+        assert_int_equal(uvm__vpci_id_read(types[i].type, types[i].id, &id, &f), -types[i].code);
+        assert_int_equal(id.device_bytes, types[i].device_bytes);
+        assert_int_equal(id.virtual_function, types[i].function);
+        assert_int_equal(id.gpu, types[i].gpu);
+        assert_non_null(strstr(f.msg, types[i].words));
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(taken_apart)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(taken_apart),
+                                       cmocka_unit_test(by_their_type)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
