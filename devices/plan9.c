@@ -135,10 +135,12 @@ static struct share *new_share(struct uvm__devices *d, const char *name, uint32_
     h->port = port;
     h->set = uvm__share_copy(e, p);
     h->mount_path = guest_path == NULL ? default_path(e, name) : uvm__strdup(e, guest_path);
-    if (h->set != NULL && h->mount_path != NULL) {
+    bool ok = h->set != NULL && h->mount_path != NULL;
+    if (ok) {
         h->guest_path = h->mount_path[0] == 0 ? uvm__strdup(e, "") : path_seen(e, h);
+        ok = h->guest_path != NULL && make_requests(h) == 0;
     }
-    if (h->guest_path == NULL || make_requests(h) < 0) {
+    if (!ok) {
         free_share(&h->single.base);
         return NULL;
     }

@@ -69,8 +69,9 @@ static unsigned servers(pid_t *ret_first) {
     (void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", getpid(), getpid());
     FILE *f = fopen(path, "re");
     assert_non_null(f);
-    int pid;
-    while (fscanf(f, "%d", &pid) == 1) {
+    char word[16];
+    while (fscanf(f, "%15s", word) == 1) {
+        pid_t pid = (pid_t)strtol(word, NULL, 10);
         (void)snprintf(path, sizeof path, "/proc/%d/comm", pid);
         FILE *comm = fopen(path, "re");
         if (comm != NULL && fgets(line, sizeof line, comm) != NULL && strcmp(line, "diod\n") == 0) {

@@ -71,6 +71,28 @@ static void prepare_image(struct sweep *s) {
     EXPECT_EQ(&s->w, disk_vpmem_code(&s->w, &p, s->id), UVM_OK);
 }
 
+static struct uvm_plan9_params folder(void) {
+    struct uvm_plan9_params p = UVM_PLAN9_PARAMS_INIT;
+    p.host_path = PATH;
+    p.guest_path = GUEST_PATH;
+    return p;
+}
+
+static int start_folder(struct sweep *s, struct world_call *c, uvm_scope *scope) {
+    struct uvm_plan9_params p = folder();
+    return WORLD_START(&s->w, c, uvm_plan9_attach(s->w.vm, &p, scope, world_on_done, c, &c->op));
+}
+
+static int start_folder_joined(struct sweep *s, struct world_call *c, uvm_scope *scope) {
+    int rc = start_folder(s, &s->beside, NULL);
+    return rc < 0 ? rc : start_folder(s, c, scope);
+}
+
+static void prepare_folder(struct sweep *s) {
+    struct uvm_plan9_params p = folder();
+    EXPECT_EQ(&s->w, disk_plan9_code(&s->w, &p, s->id), UVM_OK);
+}
+
 static int start_function(struct sweep *s, struct world_call *c, uvm_scope *scope) {
     struct uvm_vpci_params p = UVM_VPCI_PARAMS_INIT;
     p.device = PATH;
@@ -210,6 +232,15 @@ const struct sweep_row *const sweep_rows[] = {
     &(const struct sweep_row){"detach a PCI function",
                               {.disks = -1, .mounts = -1, .rows = -1},
                               .prepare = prepare_function,
+                              .start = start_detach},
+    &(const struct sweep_row){
+        "attach a folder by 9P", {.disks = 1, .mounts = 1, .rows = 1}, .start = start_folder},
+    &(const struct sweep_row){"attach a folder by 9P beside another",
+                              {.disks = 1, .mounts = 1, .rows = 1},
+                              .start = start_folder_joined},
+    &(const struct sweep_row){"detach a folder by 9P",
+                              {.disks = -1, .mounts = -1, .rows = -1},
+                              .prepare = prepare_folder,
                               .start = start_detach},
     &sweep_exec,
     &sweep_exec_io,
