@@ -109,8 +109,11 @@ static void print_attached(const struct change *c, const cJSON *result) {
         return;
     }
     const char *path = client_text(result, "guest_path");
-    char place[64];
-    c->kind->place(client_at(result, "location"), true, place, sizeof place);
+    char place[64] = "";
+    const struct attach_kind *kind = attach_kind_of(client_text(result, "kind"));
+    if (kind != NULL) { /* --or-scsi made a disk of it */
+        kind->place(client_at(result, "location"), true, place, sizeof place);
+    }
     printf("%s %s\n", client_text(result, "id"), path[0] == 0 ? place : path);
 }
 
@@ -210,6 +213,10 @@ static const struct option_row attach_rows[] = {
     [ATTACH_ALLOW] = {"allow", 0, "NAME",
                       "of a share: show this file of the folder, and no other; may be repeated"},
     [ATTACH_ID] = {"id", 0, "GUID", "of a PCI function: its VMBus instance in the guest (random)"},
+    [ATTACH_WHOLE_DEVICE] = {"whole-device", 0, NULL,
+                             "of virtual PMem: a device that holds nothing else"},
+    [ATTACH_OR_SCSI] = {"or-scsi", 0, NULL,
+                        "of virtual PMem: where there is no room, as a read-only disk"},
     REACH_OPTIONS,
     {NULL, 0, NULL, NULL},
 };

@@ -67,7 +67,9 @@ static bool put_vpmem(cJSON *s, const struct attach_words *w, const char *word, 
     *ret_host = disk_host_path("attach", word);
     return *ret_host != NULL &&
            complete(put_text(s, "host_path", *ret_host) &&
-                    put_text(s, "guest_path", w->guest_path) && put_text(s, "verity", w->verity));
+                    put_text(s, "guest_path", w->guest_path) && put_text(s, "verity", w->verity) &&
+                    put_flag(s, "whole_device", has(w, ATTACH_WHOLE_DEVICE)) &&
+                    put_flag(s, "or_scsi", has(w, ATTACH_OR_SCSI)));
 }
 
 /* Of both kinds of shares. */
@@ -120,8 +122,12 @@ static void instance_place(const cJSON *at, bool full, char *buf, size_t bytes) 
 /* ---- the table ---------------------------------------------------------------------------- */
 
 static const struct attach_kind kinds[] = {
-    {"scsi", ~(BIT(ATTACH_ALLOW) | BIT(ATTACH_ID)), put_scsi, scsi_place},
-    {"vpmem", BIT(ATTACH_MOUNT) | BIT(ATTACH_RO) | BIT(ATTACH_VERITY), put_vpmem, vpmem_place},
+    {"scsi", ~(BIT(ATTACH_ALLOW) | BIT(ATTACH_ID) | BIT(ATTACH_WHOLE_DEVICE) | BIT(ATTACH_OR_SCSI)),
+     put_scsi, scsi_place},
+    {"vpmem",
+     BIT(ATTACH_MOUNT) | BIT(ATTACH_RO) | BIT(ATTACH_VERITY) | BIT(ATTACH_WHOLE_DEVICE) |
+         BIT(ATTACH_OR_SCSI),
+     put_vpmem, vpmem_place},
     {"vsmb", BIT(ATTACH_MOUNT) | BIT(ATTACH_RO) | BIT(ATTACH_ALLOW), put_share, share_place},
     {"plan9", BIT(ATTACH_MOUNT) | BIT(ATTACH_RO) | BIT(ATTACH_ALLOW), put_share, share_place},
     {"vpci", BIT(ATTACH_ID), put_vpci, instance_place},
@@ -193,6 +199,8 @@ bool attach_words_add(struct attach_words *w, enum attach_option option, const c
     case ATTACH_ENSURE:
     case ATTACH_BLOCK_DEV:
     case ATTACH_ENCRYPTED:
+    case ATTACH_WHOLE_DEVICE:
+    case ATTACH_OR_SCSI:
     case ATTACH_OPTION_MAX:
         break;
     }

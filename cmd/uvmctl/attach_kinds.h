@@ -21,6 +21,8 @@ enum attach_option {
     ATTACH_VERITY,
     ATTACH_ALLOW,
     ATTACH_ID,
+    ATTACH_WHOLE_DEVICE,
+    ATTACH_OR_SCSI,
     ATTACH_OPTION_MAX
 };
 

@@ -76,6 +76,31 @@ static void test_foreign_root(void **state) {
     host("cmp root.img root.copy"); /* read-only */
 }
 
+/* One more image beside the root, as a person attaches it: in a place of a device, in a device of its own, and where
+ * neither has room for it as a disk. */
+static void attach_images(void) {
+    const char *layer = image("layer.img");
+    host(
+        "echo hello > word; rm -f large.img; truncate -s 600M large.img; "
+        "/sbin/mkfs.ext4 -qF layer.img && /sbin/debugfs -w -R 'write word word' layer.img 2>/dev/null; "
+        "/sbin/mkfs.ext4 -qF large.img");
+    expect(0, "vpmem-2 /mnt\n", NULL, LIST("attach", "demo", "vpmem", layer, "--mount", "/mnt"));
+    guest(0, "hello\n", "cat /mnt/word");
+    expect(0, " ro   1+0M ", NULL, LIST("devices", "demo"));
+    expect(4, "", "vpmem-2", LIST("attach", "demo", "vpmem", layer, "--whole-device"));
+    detach("vpmem-2");
+    expect(0, "vpmem-3 /run/layers/p1\n", NULL,
+           LIST("attach", "demo", "vpmem", layer, "--whole-device"));
+    guest(0, "hello\n", "cat /run/layers/p1/word");
+    expect(1, "", "large.img", LIST("attach", "demo", "vpmem", image("large.img")));
+    expect(0, "scsi-4 /run/mounts/scsi/m0\n", NULL,
+           LIST("attach", "demo", "vpmem", image("large.img"), "--or-scsi"));
+    expect(2, "", "--or-scsi: not with scsi",
+           LIST("attach", "demo", "scsi", image("large.img"), "--or-scsi"));
+    detach("scsi-4");
+    detach("vpmem-3");
+}
+
 /* The same root from memory: no disk is there, what is written goes to the overlays, and another image shares the
  * devices with it. */
 static void test_root_in_memory(void **state) {
@@ -102,6 +127,7 @@ static void test_root_in_memory(void **state) {
     expect(0, "\"kind\":\"vpmem\"", NULL, LIST("devices", "demo", "--json"));
     expect(0, "\"mapped_bytes\":", NULL, LIST("stats", "demo", "--json"));
     expect(4, "", "of the boot", LIST("detach", "demo", "vpmem-1"));
+    attach_images();
     expect(0, NULL, NULL, LIST("stop", "demo"));
     host("cmp root.img root.copy");
 }
