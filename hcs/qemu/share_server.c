@@ -240,7 +240,7 @@ static int spawn(struct work *w, struct uvm__fail *f) {
                                 "-o",
                                 "source=" UVM__SHARE_TMPFS ",sandbox=namespace,cache=auto",
                                 "-o",
-                                "log_level=err",
+                                "log_level=err,modcaps=-mknod:-setfcap",
                                 "--thread-pool-size=1", /* in their order: see the relay */
                                 NULL};
     const char *options[16];

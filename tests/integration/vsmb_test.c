@@ -186,7 +186,8 @@ static void boot(uvm_harness **ret) {
     *ret = h;
 }
 
-static void rounds(uvm_harness *h) {
+static void rounds(void **state) {
+    uvm_harness *h = *state;
     struct uvm_vsmb_params rw = share("rw", false), ro = share("ro", true);
     pid_t pids[8];
     for (unsigned round = 0; round < ROUNDS; round++) {
@@ -211,7 +212,8 @@ static void rounds(uvm_harness *h) {
     }
 }
 
-static void sharing_and_refusals(uvm_harness *h) {
+static void sharing_and_refusals(void **state) {
+    uvm_harness *h = *state;
     struct uvm_vsmb_params rw = share("rw", false), none = share("none", false),
                            file = share("rw/word", true);
     struct place one, two;
@@ -231,7 +233,8 @@ static void sharing_and_refusals(uvm_harness *h) {
 }
 
 /* What the guest may do with a share that is read-only, and where links and ".." lead. */
-static void the_host_enforces(uvm_harness *h) {
+static void the_host_enforces(void **state) {
+    uvm_harness *h = *state;
     struct uvm_vsmb_params ro = share("ro", true), rw = share("rw", false);
     struct place r, w;
     attach(h, &ro, &r);
@@ -263,7 +266,8 @@ static void the_host_enforces(uvm_harness *h) {
     detach(h, w.id, UVM_OK);
 }
 
-static void files_and_lists(uvm_harness *h) {
+static void files_and_lists(void **state) {
+    uvm_harness *h = *state;
     struct uvm_vsmb_params file = share("rw/word", false), list = share("rw", true);
     struct place f, l;
     host("echo one > rw/word; echo two > rw/two; echo three > rw/three; ln -s word rw/link");
@@ -295,7 +299,8 @@ static void files_and_lists(uvm_harness *h) {
 }
 
 /* A detach while the guest has something open changes nothing; the folder's end is the guest's to see. */
-static void in_use_and_gone(uvm_harness *h) {
+static void in_use_and_gone(void **state) {
+    uvm_harness *h = *state;
     struct uvm_vsmb_params rw = share("rw", false), gone = share("gone", false);
     struct place w, g;
     attach(h, &rw, &w);
@@ -315,7 +320,8 @@ static void in_use_and_gone(uvm_harness *h) {
 }
 
 /* The file server of the read-only shares is killed while the guest waits for it. */
-static void the_server_is_killed(uvm_harness *h) {
+static void the_server_is_killed(void **state) {
+    uvm_harness *h = *state;
     struct uvm_vsmb_params ro = share("ro", true);
     struct place before, after;
     pid_t pids[8];
@@ -344,7 +350,8 @@ static void the_server_is_killed(uvm_harness *h) {
 }
 
 /* All shares of a mode take one PCI port; the boot's has one, PCI functions all the others. */
-static void no_port_is_free(uvm_harness *h) {
+static void no_port_is_free(void **state) {
+    uvm_harness *h = *state;
     struct uvm_vsmb_params ro = share("ro", true), rw = share("rw", false);
     struct uvm_vpci_params function = UVM_VPCI_PARAMS_INIT;
     char ids[7][32];
@@ -368,25 +375,24 @@ static void no_port_is_free(uvm_harness *h) {
     detach(h, at.id, UVM_OK);
 }
 
-static void shares_come_and_go(void **state) {
-    (void)state;
+static int open_all(void **state) {
+    uvm_harness *h = NULL;
     (void)snprintf(folder, sizeof folder, "/tmp/uvm-vsmb-XXXXXX");
     assert_non_null(mkdtemp(folder));
     host("mkdir boot rw ro; echo from the boot > boot/word");
-    uvm_harness *h = NULL;
     boot(&h);
-    rounds(h);
-    sharing_and_refusals(h);
-    the_host_enforces(h);
-    files_and_lists(h);
-    in_use_and_gone(h);
-    the_server_is_killed(h);
-    no_port_is_free(h);
+    *state = h;
+    return 0;
+}
+
+static int close_all(void **state) {
+    uvm_harness *h = *state;
     if (uvm_harness_close(h) < 0) {
         fail_msg("%s", uvm_harness_message(h));
     }
     uvm_harness_free(h);
     host("rm -r %s", folder);
+    return 0;
 }
 
 int main(int argc, char **argv) {
@@ -397,6 +403,14 @@ int main(int argc, char **argv) {
     kernel = realpath(argv[1], NULL);
     initrd = realpath(argv[2], NULL);
     launch = realpath(argv[3], NULL);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(shares_come_and_go)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rounds),
+        cmocka_unit_test(sharing_and_refusals),
+        cmocka_unit_test(the_host_enforces),
+        cmocka_unit_test(files_and_lists),
+        cmocka_unit_test(in_use_and_gone),
+        cmocka_unit_test(the_server_is_killed),
+        cmocka_unit_test(no_port_is_free),
+    };
+    return cmocka_run_group_tests(tests, open_all, close_all);
 }
