@@ -282,6 +282,32 @@ def disks(table, folder):
     table.row("64 disks at once", "%.0f ms" % once, "one after the other: %.0f ms" % row, once / row, 0.8, "<= 0.8")
 
 
+# ---- the other kinds of devices -------------------------------------------------------------------
+
+BY_HAND = {"vsmb": "virtiofsd, QMP and mount by hand", "plan9": "diod by TCP, mount by hand",
+           "nic": "QMP and ip by hand", "vpci": "QMP by hand", "vpmem": "cp into tmpfs and mount"}
+RATES = {"read": "%.0f MiB/s", "stat": "%.0f files/s"}
+
+
+def kinds(table, folder):
+    images = os.path.join(folder, "kinds")
+    os.mkdir(images)
+    os.chmod(images, 0o755)  # QEMU's user opens the socket in it
+    found = json_lines([need("KINDS_BENCH"), need("VMLINUX"), need("INITRD"), need("LAUNCH"), need("VMM"), images,
+                        os.environ.get("PAIRS", "50")])
+    for name in found:
+        what, kind = name.split("_")
+        row = found[name][0]
+        if what == "attach":
+            took, hand = row["median_us"] / 1000, row["reference_us"] / 1000
+            table.row("%s, attach to usable" % kind, "%.0f ms" % took, "%s: %.0f ms" % (BY_HAND[kind], hand),
+                      took / max(1.1 * hand, hand + 10), 1, "<= 1.1 x or + 10 ms")
+        else:
+            rate, hand = row["rate"], row["reference_rate"]
+            table.row("%s, %s" % (kind, what), RATES[what] % rate, "by hand: " + RATES[what] % hand,
+                      hand / rate, 1 / 0.95, ">= 0.95 x")
+
+
 # ---- the control socket ---------------------------------------------------------------------------
 
 OWNERS = 50
@@ -355,7 +381,7 @@ def main():
     print("machine: %s, %d cores, Linux %s; %s" % (model.group(1) if model else "?", os.cpu_count(),
                                                    os.uname().release, vmm))
     print("method: see tests/bench/bench.py; medians, references run in turn in the same minutes\n")
-    only = os.environ.get("ONLY", "boots inside streams disks control sizes").split()
+    only = os.environ.get("ONLY", "boots inside streams disks kinds control sizes").split()
     with tempfile.TemporaryDirectory(prefix="uvm-bench.") as folder:
         os.chmod(folder, 0o755)
         if "sizes" in only:
@@ -366,6 +392,8 @@ def main():
             streams(table, folder)
         if "disks" in only:
             disks(table, folder)
+        if "kinds" in only:
+            kinds(table, folder)
         if "control" in only:
             control(table, folder)
         if "boots" in only:
