@@ -78,14 +78,15 @@ static const struct kind {
 } kinds[UVM__MODIFY_KIND_MAX] = {
     [UVM__MODIFY_VPMEM] = {"VirtualMachine/Devices/VirtualPMem/Devices/%n",
                            UVM__DOC_VPMEM_DEVICES_MAX - 1, "device", &uvm__doc_vpmem_device,
-                           offsetof(struct uvm__modify, settings.vpmem), vpmem_check},
+                           offsetof(struct uvm__modify, settings.vpmem), vpmem_check, 0, NULL},
     [UVM__MODIFY_VPMEM_MAPPING] = {"VirtualMachine/Devices/VirtualPMem/Devices/%n/Mappings/%o",
                                    UVM__DOC_VPMEM_DEVICES_MAX - 1, "device",
                                    &uvm__doc_vpmem_mapping,
-                                   offsetof(struct uvm__modify, settings.vpmem), mapping_check},
+                                   offsetof(struct uvm__modify, settings.vpmem), mapping_check, 0,
+                                   NULL},
     [UVM__MODIFY_SCSI] = {"VirtualMachine/Devices/Scsi/%g/Attachments/%n",
                           UVM__DOC_SCSI_LUNS_MAX - 1, "LUN", &uvm__doc_attachment,
-                          offsetof(struct uvm__modify, settings.scsi), scsi_check},
+                          offsetof(struct uvm__modify, settings.scsi), scsi_check, 0, NULL},
     [UVM__MODIFY_VSMB] = {"VirtualMachine/Devices/VirtualSmb/Shares", 0, "", &uvm__doc_vsmb_share,
                           offsetof(struct uvm__modify, settings.vsmb), vsmb_check,
                           offsetof(struct uvm__modify, settings.vsmb.name), &uvm__doc_vsmb_name},
@@ -93,9 +94,9 @@ static const struct kind {
                            offsetof(struct uvm__modify, settings.plan9), plan9_check,
                            offsetof(struct uvm__modify, settings.plan9.name), &uvm__doc_plan9_name},
     [UVM__MODIFY_VPCI] = {"VirtualMachine/Devices/VirtualPci/%g", 0, "", &uvm__doc_vpci,
-                          offsetof(struct uvm__modify, settings.vpci), vpci_check},
+                          offsetof(struct uvm__modify, settings.vpci), vpci_check, 0, NULL},
     [UVM__MODIFY_NIC] = {"VirtualMachine/Devices/NetworkAdapters/%g", 0, "", &uvm__doc_nic,
-                         offsetof(struct uvm__modify, settings.nic), nic_check},
+                         offsetof(struct uvm__modify, settings.nic), nic_check, 0, NULL},
 };
 
 static const char *const verbs[UVM__MODIFY_VERB_MAX] = {
