@@ -464,6 +464,7 @@ static void offer_done(uvm_op *child, const uvm_error *err, void *arg) {
     struct add_state *a = arg;
 
     (void)child;
+    err = uvm__qemu_offer_error(err);
     uvm__step_done(a->op, err == NULL ? NULL : add_error(a, uvm_error_ref(err)));
 }
 

@@ -52,3 +52,8 @@ bool uvm__qemu_offer_pending(const struct uvm__qemu_system *s, const struct uvm_
            uvm__vmbus_link(s->vmbus) == UVM__VMBUS_UP &&
            uvm__vmbus_has(s->vmbus, instance, &opened) && !opened;
 }
+
+const uvm_error *uvm__qemu_offer_error(const uvm_error *err) {
+    bool undo = err != NULL && uvm_error_code(err) == UVM_E_UNDO;
+    return undo && uvm_error_cause(err) != NULL ? uvm_error_cause(err) : err;
+}

@@ -186,6 +186,9 @@ struct uvm__hcs_system *uvm__qemu_create_result(uvm_op *op);
 int uvm__qemu_offers_open(struct uvm__qemu_system *s);
 /* Whether a disk has to wait for its controller: the guest runs and hears of offers, but has not found it yet. */
 bool uvm__qemu_offer_pending(const struct uvm__qemu_system *s, const struct uvm__guid *instance);
+/* What an offer (uvm__vmbus_offer()) that failed is to be told as by an op whose own undo goes on with it: that it could
+ * not be taken back is not that op's last word. The error lives as long as `err`; NULL stays NULL. */
+const uvm_error *uvm__qemu_offer_error(const uvm_error *err);
 /* Where the guest finds a controller by its number, and what is plugged at a root port. */
 void uvm__qemu_scsi_location(unsigned controller, char ret[UVM__VMBUS_LOCATION_BYTES]);
 void uvm__qemu_port_location(unsigned port, char ret[UVM__VMBUS_LOCATION_BYTES]);

@@ -273,14 +273,11 @@ static void device_undo(uvm_op *op, void *state) {
     notice_give(&a->notice);
 }
 
-/* An offer that could not be taken back is not this op's last word: its own undo goes on with that. */
 static void offer_done(uvm_op *child, const uvm_error *err, void *arg) {
     struct add_state *a = arg;
 
     (void)child;
-    if (err != NULL && uvm_error_code(err) == UVM_E_UNDO && uvm_error_cause(err) != NULL) {
-        err = uvm_error_cause(err);
-    }
+    err = uvm__qemu_offer_error(err);
     uvm__step_done(a->op, err == NULL ? NULL : add_error(a, uvm_error_ref(err)));
 }
 
