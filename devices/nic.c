@@ -167,13 +167,9 @@ static bool same(const struct nic *n, const struct uvm__nic_params *p) {
 static int join(struct uvm__devices *d, struct nic *n, const struct uvm__nic_params *p,
                 struct uvm__device **ret, struct uvm__fail *f) {
     struct uvm__device *dev = &n->single.base;
-    if (uvm__device_quarantined(dev) || n->single.state == UVM__SINGLE_UNKNOWN) {
-        return uvm__fail(f, UVM_E_STATE, 0,
-                         "%s: %s, the network adapter %s, is quarantined: detach it again", d->name,
-                         dev->id, n->guid);
-    }
-    if (dev->leaving || dev->failed != NULL) {
-        return -UVM_E_AGAIN;
+    int rc = uvm__single_join(&n->single, n->guid, f);
+    if (rc < 0) {
+        return rc;
     }
     if (!same(n, p)) {
         return uvm__fail(f, UVM_E_EXISTS, 0,

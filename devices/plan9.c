@@ -179,20 +179,6 @@ static bool has_port(const struct uvm__devices *d, uint32_t port) {
     return false;
 }
 
-static int join(struct uvm__devices *d, struct share *h, struct uvm__device **ret,
-                struct uvm__fail *f) {
-    struct uvm__device *dev = &h->single.base;
-    if (uvm__device_quarantined(dev) || h->single.state == UVM__SINGLE_UNKNOWN) {
-        return uvm__fail(f, UVM_E_STATE, 0, "%s: %s of %.100s is quarantined: detach it again",
-                         d->name, dev->id, h->set->host_path);
-    }
-    if (dev->leaving || dev->failed != NULL) {
-        return -UVM_E_AGAIN;
-    }
-    *ret = dev;
-    return 0;
-}
-
 static int reserve_new(struct uvm__devices *d, const struct uvm__share_params *p,
                        struct uvm__device **ret, struct uvm__fail *f) {
     char name[NAME_BYTES];
@@ -220,7 +206,11 @@ static int reserve(struct uvm__devices *d, const void *params, struct uvm__devic
     const struct uvm__share_params *p = params;
     struct share *there = find(d, p);
     *ret_shared = there != NULL;
-    return there != NULL ? join(d, there, ret, f) : reserve_new(d, p, ret, f);
+    if (there == NULL) {
+        return reserve_new(d, p, ret, f);
+    }
+    *ret = &there->single.base;
+    return uvm__single_join(&there->single, there->set->host_path, f);
 }
 
 /* A name of our own form is counted, so that none of ours meets it. */

@@ -284,6 +284,15 @@ static void leave(struct uvm__single *s) {
     }
 }
 
+int uvm__single_join(const struct uvm__single *s, const char *what, struct uvm__fail *f) {
+    const struct uvm__device *dev = &s->base;
+    if (uvm__device_quarantined(dev) || s->state == UVM__SINGLE_UNKNOWN) {
+        return uvm__fail(f, UVM_E_STATE, 0, "%s: %s of %.100s is quarantined: detach it again",
+                         dev->devices->name, dev->id, what);
+    }
+    return dev->leaving || dev->failed != NULL ? -UVM_E_AGAIN : 0;
+}
+
 void uvm__single_turn(struct uvm__device *dev) {
     struct uvm__single *s = uvm__single_of(dev);
     if (s->call != NULL) {

@@ -59,6 +59,10 @@ void uvm__single_init(struct uvm__single *s, void (*over)(struct uvm__single *s)
 /* Frees the requests; at any time after init, without a call under way. */
 void uvm__single_deinit(uvm_engine *e, struct uvm__single *s);
 
+/* Whether another may share it: 0; -UVM_E_STATE, of one that is quarantined, and `what` it is; -UVM_E_AGAIN, of one
+ * on its way out. */
+int uvm__single_join(const struct uvm__single *s, const char *what, struct uvm__fail *f);
+
 /* Of a row: */
 void uvm__single_turn(struct uvm__device *dev);
 bool uvm__single_withdraw(struct uvm__device *dev);

@@ -133,12 +133,9 @@ static struct function *find(const struct uvm__devices *d, const struct uvm__vpc
 static int join(struct uvm__devices *d, struct function *x, const struct uvm__vpci_params *p,
                 struct uvm__device **ret, struct uvm__fail *f) {
     struct uvm__device *dev = &x->single.base;
-    if (uvm__device_quarantined(dev) || x->single.state == UVM__SINGLE_UNKNOWN) {
-        return uvm__fail(f, UVM_E_STATE, 0, "%s: %s of %.100s is quarantined: detach it again",
-                         d->name, dev->id, x->device);
-    }
-    if (dev->leaving || dev->failed != NULL) {
-        return -UVM_E_AGAIN;
+    int rc = uvm__single_join(&x->single, x->device, f);
+    if (rc < 0) {
+        return rc;
     }
     if (p->guid != NULL && strcasecmp(p->guid, x->guid) != 0) {
         return uvm__fail(f, UVM_E_EXISTS, 0, "%s: %.100s is attached as %s, under %s", d->name,

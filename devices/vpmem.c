@@ -239,12 +239,9 @@ static struct image *find_image(const struct uvm__devices *d, const char *path) 
 static int join(struct uvm__devices *d, struct image *i, const struct uvm__scsi_params *p,
                 struct uvm__device **ret, struct uvm__fail *f) {
     struct uvm__device *dev = &i->single.base;
-    if (uvm__device_quarantined(dev) || i->single.state == UVM__SINGLE_UNKNOWN) {
-        return uvm__fail(f, UVM_E_STATE, 0, "%s: %s of %.100s is quarantined: detach it again",
-                         d->name, dev->id, i->path);
-    }
-    if (dev->leaving || dev->failed != NULL) {
-        return -UVM_E_AGAIN;
+    int rc = uvm__single_join(&i->single, i->path, f);
+    if (rc < 0) {
+        return rc;
     }
     if (i->whole != p->whole_device ||
         (p->guest_path != NULL && strcmp(p->guest_path, i->guest_path) != 0)) {

@@ -188,12 +188,9 @@ static struct share *find(const struct uvm__devices *d, const struct uvm__share_
 static int join(struct uvm__devices *d, struct share *h, const struct uvm__share_params *p,
                 struct uvm__device **ret, struct uvm__fail *f) {
     struct uvm__device *dev = &h->single.base;
-    if (uvm__device_quarantined(dev) || h->single.state == UVM__SINGLE_UNKNOWN) {
-        return uvm__fail(f, UVM_E_STATE, 0, "%s: %s of %.100s is quarantined: detach it again",
-                         d->name, dev->id, h->set->host_path);
-    }
-    if (dev->leaving || dev->failed != NULL) {
-        return -UVM_E_AGAIN;
+    int rc = uvm__single_join(&h->single, h->set->host_path, f);
+    if (rc < 0) {
+        return rc;
     }
     if (!uvm__share_same_files(h->set, p)) {
         return uvm__fail(f, UVM_E_EXISTS, 0, "%s: %.100s is attached as %s with other files",
