@@ -189,7 +189,7 @@ struct uvm_nic_params {
 int uvm_nic_attach(uvm_vm *vm, const struct uvm_nic_params *params, uvm_scope *scope,
                    uvm_done_fn on_done, void *arg, uvm_op **ret_op);
 
-/* A folder of the host over 9P. Zero or NULL: no, or the default. */
+/* A folder or a file of the host over 9P. Zero or NULL: no, or the default. */
 struct uvm_plan9_params {
     size_t size;           /* sizeof this struct */
     const char *host_path; /* absolute: a folder, or with `file` a file; needed */
@@ -197,21 +197,21 @@ struct uvm_plan9_params {
         *guest_path; /* where to mount, a folder, also of a file, which is in it; absolute; default
                              * /run/mounts/plan9/<name> */
     bool read_only;  /* enforced on the host */
-    bool file;       /* host_path is a regular file. Of this and `files` see below */
+    bool file;       /* host_path is a regular file */
     const char *const
         *files; /* of a folder: the names of the files in it that the guest sees, NULL-terminated,
-                               * 256 at most. NULL: all */
+                               * 128 at most; what is made there later it does not. NULL: all */
 };
 #define UVM_PLAN9_PARAMS_INIT                                                                      \
     { sizeof(struct uvm_plan9_params), NULL, NULL, false, false, NULL }
 
-/* Shares a folder of the host by the 9P server diod, and mounts it. Guest and host see each other's changes;
- * owners and modes are the host's. File systems mounted below the folder are not seen. What was asked for in the
- * same way is shared; in another way (mode, files, guest path) it is another share. Where the guest finds it is
- * guest_path of the result: of a file, the file itself. Legal, commit point and errors as uvm_scsi_attach(), and
- * NOTFOUND: there is no such path; INVAL: it is no folder; UNSUPPORTED: single files, where the server of the host does not
- * show them; HOST: the server cannot be run here (package diod; it needs an owner that is root). A server that dies while the guest uses it leaves I/O errors there; detach
- * and attach again is the remedy. */
+/* Shares a folder or a file of the host by the 9P server diod, and mounts it. Guest and host see each other's
+ * changes; owners and modes are the host's. File systems mounted below the folder are not seen. What was asked for
+ * in the same way is shared; in another way (mode, files, guest path) it is another share. Where the guest finds it
+ * is guest_path of the result: of a file, the file itself. Legal, commit point and errors as uvm_scsi_attach(), and
+ * NOTFOUND: there is no such path; INVAL: it is of another type, or one of `files` is a link; HOST: the server cannot
+ * be run here (package diod; it needs an owner that is root). A server that dies while the guest uses it leaves I/O
+ * errors there; detach and attach again is the remedy. */
 int uvm_plan9_attach(uvm_vm *vm, const struct uvm_plan9_params *params, uvm_scope *scope,
                      uvm_done_fn on_done, void *arg, uvm_op **ret_op);
 

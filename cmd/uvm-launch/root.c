@@ -18,11 +18,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { LINES_MAX = 256, ROOM = 64 };
+enum { LINES_MAX = 256, ROOM = 64, COPY_BYTES = 1 << 20 };
 
 /* Any folder that each host has; in our namespace the new root is over it for a moment. */
 #define BEGIN "/proc"
@@ -31,6 +32,7 @@ struct line {
     char *verb, *rest; /* rest: what stands behind the place, "" if nothing */
     char *place;       /* without the first slash */
     int copy;          /* a detached mount; -1: none */
+    int data;          /* what a file is made of; -1: none */
     bool folder;       /* of the copy */
 };
 
@@ -62,24 +64,31 @@ static int copy(struct line *l, int at, const char *path, bool read_only, unsign
     return (int)syscall(SYS_mount_setattr, l->copy, "", AT_EMPTY_PATH, &attr, sizeof attr);
 }
 
+/* -1: no number. */
+static int descriptor(const char *text) {
+    char *end;
+    long number = strtol(text, &end, 10);
+
+    return *text < '0' || *text > '9' || *end != '\0' || number > INT_MAX ? -1 : (int)number;
+}
+
 static int read_bind(struct line *l, char *at) {
-    char *end, *fd = word(&at), *mode = word(&at);
-    long number = strtol(fd, &end, 10);
+    int number = descriptor(word(&at));
+    const char *mode = word(&at);
     bool read_only = strcmp(mode, "ro") == 0;
 
-    if (*fd < '0' || *fd > '9' || *end != '\0' || number > INT_MAX ||
-        (!read_only && strcmp(mode, "rw") != 0)) {
+    if (number < 0 || (!read_only && strcmp(mode, "rw") != 0)) {
         return invalid();
     }
     l->place = at; /* to the end of the line: names may have blanks */
-    if (copy(l, (int)number, "", read_only, AT_EMPTY_PATH) < 0) {
+    if (copy(l, number, "", read_only, AT_EMPTY_PATH) < 0) {
         return -1;
     }
-    return close((int)number); /* from it a path would lead out */
+    return close(number); /* from it a path would lead out */
 }
 
 static int read_line(struct line *l, char *text) {
-    *l = (struct line){.verb = word(&text), .rest = text, .copy = -1};
+    *l = (struct line){.verb = word(&text), .rest = text, .copy = -1, .data = -1};
     if (strcmp(l->verb, "bind") == 0) {
         if (read_bind(l, text) < 0) {
             return -1;
@@ -88,6 +97,12 @@ static int read_line(struct line *l, char *text) {
         l->place = text;
         if (copy(l, AT_FDCWD, text, true, 0) < 0 && errno != ENOENT) {
             return -1;
+        }
+    } else if (strcmp(l->verb, "data") == 0) {
+        l->data = descriptor(word(&text));
+        l->place = text;
+        if (l->data < 0) {
+            return invalid();
         }
     } else if (strcmp(l->verb, "folder") == 0) {
         l->place = text;
@@ -131,15 +146,35 @@ static int make_file(const char *place, const char *text) {
     return ok ? 0 : -1;
 }
 
+static int make_copy(const char *place, int data) {
+    int fd = open(place, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+    off_t at = 0;
+    ssize_t n = fd < 0 ? -1 : 1;
+
+    while (n > 0) {
+        n = sendfile(fd, data, &at, COPY_BYTES);
+    }
+    int err = errno;
+    if (fd >= 0) {
+        close(fd);
+    }
+    close(data);
+    errno = err;
+    return n < 0 ? -1 : 0;
+}
+
 static int put(struct line *l) {
     bool file = strcmp(l->verb, "text") == 0;
     bool folder = strcmp(l->verb, "folder") == 0;
 
-    if (!file && !folder && l->copy < 0) {
+    if (!file && !folder && l->copy < 0 && l->data < 0) {
         return 0; /* a part of the system that this one has not */
     }
     if (make_folders(l->place, folder || l->folder) < 0) {
         return -1;
+    }
+    if (l->data >= 0) {
+        return make_copy(l->place, l->data);
     }
     if (!folder && !l->folder && make_file(l->place, file ? l->rest : "") < 0) {
         return -1;

@@ -7,6 +7,7 @@
  *                            get FD. What is mounted below it is not seen; set-user-ID bits and device files have no effect
  *     system PATH            the host's PATH at the same place, read-only; where there is none, nothing
  *     folder PLACE           an empty folder
+ *     data FD PLACE          a file with all that FD has to read
  *     text PLACE LINE        a file with this line
  *
  * PLACE is a path from the new root; its folders are made. The root itself is in memory and read-only. The

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * plan9.c — see plan9.h.
  *
- *     Add      folder   the name is free; the folder opened, so that nothing else can be meant later
+ *     Add      folder   the name is free; folder and files opened, so that nothing else can be meant later
  *              server   diod started with one end of a socket pair. Undo ends it
  *              port     listened on
  *     Remove   one step: port closed, streams reset, diod killed; done when the process is gone
@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "async/alloc.h"
@@ -34,6 +35,8 @@ struct share {
     struct uvm__qemu_system *system;
     int folder; /* what is shared, O_PATH; -1: the server has it */
     bool read_only;
+    struct uvm__plan9_file *files; /* the engine's, names behind it; NULL: all of the folder */
+    size_t files_count;
     uint32_t port;
     struct uvm__listener *listener; /* NULL: the port refuses */
     struct uvm__child *child;       /* NULL: none, or taken to be closed */
@@ -104,12 +107,21 @@ static void close_child(struct share *h) {
     }
 }
 
+static void close_files(struct share *h) {
+    uvm__close_fd(&h->folder);
+    for (size_t i = 0; i < h->files_count; i++) {
+        uvm__close_fd(&h->files[i].fd);
+    }
+    uvm__free(h->system->engine, UVM_TAKE_PTR(h->files));
+    h->files_count = 0;
+}
+
 /* Whatever it has, but its path. */
 static void hang_up(struct share *h) {
     uvm__listener_close(UVM_TAKE_PTR(h->listener));
     uvm__join_free(UVM_TAKE_PTR(h->join));
     uvm__close_fd(&h->socket);
-    uvm__close_fd(&h->folder);
+    close_files(h);
     close_child(h);
 }
 
@@ -189,7 +201,7 @@ static void on_server_started(struct uvm__child *c, const uvm_error *err, void *
     if (op == NULL) {
         return;
     }
-    uvm__close_fd(&h->folder); /* it has it */
+    close_files(h); /* it has it */
     if (err == NULL) {
         uvm__step_done(op, NULL);
         return;
@@ -255,10 +267,8 @@ const char *uvm__qemu_plan9_refused(const struct uvm__doc_plan9_share *s, const 
         *ret_why = "must be a decimal number on QEMU"; /* it is a folder beside /usr there */
         return "AccessName";
     }
-    if (s->allowed_files_count > 0) {
-        *ret_why =
-            "not supported on QEMU: its 9P server shows folders only as a whole; share the folder, or the "
-            "file by vSMB";
+    if (s->allowed_files_count > UVM__PLAN9_FILES_MAX) {
+        *ret_why = "more than 128 are not supported on QEMU";
         return "AllowedFiles";
     }
     return NULL;
@@ -277,12 +287,40 @@ static int check_port(struct uvm__qemu_system *s, const struct share *h, struct 
     return 0;
 }
 
-static int open_folder(struct share *h, struct uvm__fail *f) {
+static int cannot_open(const struct share *h, const char *name, struct uvm__fail *f) {
+    int err = errno;
+
+    return uvm__fail(f,
+                     err == ENOENT    ? UVM_E_NOTFOUND
+                     : err == ENOTDIR ? UVM_E_INVAL
+                                      : UVM_E_IO,
+                     err, "share %.140s%s%.100s: %s", h->file, name[0] == '\0' ? "" : ": ", name,
+                     err == ENOTDIR ? "no folder" : strerror(err));
+}
+
+/* No link is followed: the guest may have put it there when it had the folder. */
+static int open_file(const struct share *h, struct uvm__plan9_file *file, struct uvm__fail *f) {
+    struct stat st;
+
+    file->fd = openat(h->folder, file->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (file->fd < 0 || fstat(file->fd, &st) < 0) {
+        return cannot_open(h, file->name, f);
+    }
+    return S_ISREG(st.st_mode)
+               ? 0
+               : uvm__fail(f, UVM_E_INVAL, 0, "share %.140s: %.100s: %s", h->file, file->name,
+                           S_ISLNK(st.st_mode) ? "is a symbolic link; name the file itself"
+                                               : "no regular file");
+}
+
+static int open_all(struct share *h, struct uvm__fail *f) {
     h->folder = open(h->file, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    return h->folder >= 0     ? 0
-           : errno == ENOTDIR ? uvm__fail(f, UVM_E_INVAL, errno, "share %.140s: no folder", h->file)
-                              : uvm__fail(f, errno == ENOENT ? UVM_E_NOTFOUND : UVM_E_IO, errno,
-                                          "share %.140s: %s", h->file, strerror(errno));
+    int rc = h->folder < 0 ? cannot_open(h, "", f) : 0;
+
+    for (size_t i = 0; rc == 0 && i < h->files_count; i++) {
+        rc = open_file(h, &h->files[i], f);
+    }
+    return rc;
 }
 
 static void folder_run(uvm_op *op, void *state) {
@@ -296,7 +334,7 @@ static void folder_run(uvm_op *op, void *state) {
     rc = rc < 0 ? rc : uvm__resource_take(a->system, &h->resource, &f);
     if (rc == 0) {
         rc = check_port(a->system, h, &f);
-        rc = rc < 0 ? rc : open_folder(h, &f);
+        rc = rc < 0 ? rc : open_all(h, &f);
         if (rc < 0) {
             uvm__list_remove(&h->resource.link);
         }
@@ -308,7 +346,7 @@ static void folder_undo(uvm_op *op, void *state) {
     struct add_state *a = state;
     struct share *h = UVM_TAKE_PTR(a->share);
 
-    uvm__close_fd(&h->folder);
+    close_files(h);
     uvm__resource_release(a->system, &h->resource, uvm__op_resolved(op));
     uvm__undo_done(op, NULL);
 }
@@ -323,6 +361,8 @@ static void server_run(uvm_op *op, void *state) {
                                              .cgroup = s->cgroup.path,
                                              .name = a->name,
                                              .folder = h->folder,
+                                             .files = h->files,
+                                             .files_count = h->files_count,
                                              .read_only = h->read_only,
                                              .on_started = on_server_started,
                                              .on_exit = on_server_exit,
@@ -381,6 +421,30 @@ struct add_params {
     const char *path;
 };
 
+/* Their names, for as long as the op needs them; nothing is opened yet. */
+static int copy_files(struct share *h, const struct uvm__doc_plan9_share *set) {
+    size_t count = set->allowed_files_count, bytes = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        bytes += strlen(set->allowed_files[i]) + 1;
+    }
+    if (count == 0) {
+        return 0;
+    }
+    h->files = uvm__zalloc(h->system->engine, count * sizeof *h->files + bytes);
+    if (h->files == NULL) {
+        return -UVM_E_NOMEM;
+    }
+    char *at = (char *)(h->files + count);
+    for (size_t i = 0; i < count; i++) {
+        size_t n = strlen(set->allowed_files[i]) + 1;
+        h->files[i] = (struct uvm__plan9_file){-1, memcpy(at, set->allowed_files[i], n)};
+        at += n;
+    }
+    h->files_count = count;
+    return 0;
+}
+
 static int add_init(uvm_op *op, void *state, const void *params) {
     const struct add_params *p = params;
     const struct uvm__doc_plan9_share *set = &p->request->settings.plan9;
@@ -392,12 +456,16 @@ static int add_init(uvm_op *op, void *state, const void *params) {
     if (h == NULL) {
         return -UVM_E_NOMEM;
     }
+    h->system = p->system;
+    if (copy_files(h, set) < 0) {
+        uvm__free(p->system->engine, h);
+        return -UVM_E_NOMEM;
+    }
     a->refused = uvm__qemu_plan9_refused(set, &a->why);
     (void)snprintf(a->name, sizeof a->name, "%s", set->access_name);
     uvm__list_init(&h->resource.link);
     h->resource.type = &share_type;
     memcpy(h->resource.path, p->path, strlen(p->path) + 1);
-    h->system = p->system;
     h->port = (uint32_t)set->port;
     h->folder = -1;
     h->read_only = (set->flags & UVM__DOC_PLAN9_READ_ONLY) != 0;
@@ -414,6 +482,7 @@ static void add_deinit(void *state) {
 
     if (h != NULL) {
         UVM_ASSERT(h->child == NULL && !h->closing && !uvm__list_linked(&h->resource.link));
+        close_files(h);
         uvm__free(a->system->engine, h);
     }
     uvm__qemu_unref(a->system);

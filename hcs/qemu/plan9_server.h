@@ -5,11 +5,20 @@
 #include "async/child.h"
 #include "hcs/doc.h"
 
+#define UVM__PLAN9_FILES_MAX 128u /* files of a share that shows only some */
+
+struct uvm__plan9_file {
+    int fd; /* O_PATH will do */
+    const char *name;
+};
+
 struct uvm__plan9_server {
     const char *launch_path, *search_path;
-    const char *cgroup; /* NULL: none */
-    const char *name;   /* that the guest attaches to: digits */
-    int folder;         /* what is served; O_PATH will do */
+    const char *cgroup;                  /* NULL: none */
+    const char *name;                    /* that the guest attaches to: digits */
+    int folder;                          /* what is served; O_PATH will do */
+    const struct uvm__plan9_file *files; /* not the folder, but these, as if they were in one */
+    size_t files_count;
     bool read_only;
     void (*on_started)(struct uvm__child *c, const uvm_error *err, void *arg);
     void (*on_exit)(struct uvm__child *c, int status, void *arg);

@@ -262,6 +262,39 @@ static void read_only(void **state) {
     assert_int_equal(server_count(), 1);
 }
 
+static void some_files(void **state) {
+    uvm_harness *h = *state;
+    const char *const one[] = {"a", NULL}, *const two[] = {"a", "b", NULL};
+    struct uvm_plan9_params some = share("files"), other = share("files"), file = share("files/b");
+    struct place at[3];
+    some.files = two;
+    other.files = one;
+    other.read_only = true;
+    file.file = true;
+    file.guest_path = "/of a file";
+    attach(h, &some, &at[0]);
+    guest(h, 0, "a\nb\n", "ls %s", at[0].guest_path);
+    guest(h, 0, "2", "ls -a %s | grep -vc '^[.]'", at[0].guest_path);
+    guest(h, 0, "file b", "cat %s/b", at[0].guest_path);
+    guest(h, 1, "", "cat %s/secret", at[0].guest_path);
+    guest(h, 1, "", "echo x > %s/new", at[0].guest_path);
+    guest(h, 1, "", "rm %s/a", at[0].guest_path);
+    guest(h, 0, "", "echo changed > %s/a && echo more >> %s/a", at[0].guest_path, at[0].guest_path);
+    expect_file("files/a", "changed\nmore\n");
+    attach(h, &other, &at[1]); /* another list is another share */
+    assert_string_not_equal(at[0].id, at[1].id);
+    guest(h, 0, "changed", "cat %s/a", at[1].guest_path);
+    guest(h, 1, "", "cat %s/b", at[1].guest_path);
+    guest(h, 1, "Read-only file system", "echo x > %s/a", at[1].guest_path);
+    attach(h, &file, &at[2]);
+    assert_string_equal(at[2].guest_path, "/of a file/b");
+    guest(h, 0, "file b", "cat '%s' && test \"$(ls '/of a file')\" = b", at[2].guest_path);
+    for (unsigned i = 0; i < 3; i++) {
+        detach(h, at[i].id, UVM_OK);
+    }
+    assert_int_equal(server_count(), 1);
+}
+
 static void sharing_and_use(void **state) {
     uvm_harness *h = *state;
     struct uvm_plan9_params p = share("both"), there = share("files");
@@ -288,16 +321,22 @@ static void sharing_and_use(void **state) {
 
 static void refusals(void **state) {
     uvm_harness *h = *state;
-    const char *const some[] = {"a", NULL};
+    const char *const link[] = {"link", NULL}, *const sub[] = {"folder", NULL},
+                      *const none[] = {"none", NULL};
     struct uvm_plan9_params p = share("none");
     attach_fails(h, &p, UVM_E_NOTFOUND, "none: No such file");
     p = share("files/a");
     attach_fails(h, &p, UVM_E_INVAL, "files/a: no folder");
+    p = share("both");
     p.file = true;
-    attach_fails(h, &p, UVM_E_UNSUPPORTED, "Settings.AllowedFiles: not supported on QEMU");
+    attach_fails(h, &p, UVM_E_INVAL, "both: no regular file");
     p = share("files");
-    p.files = some;
-    attach_fails(h, &p, UVM_E_UNSUPPORTED, "Settings.AllowedFiles: not supported on QEMU");
+    p.files = link;
+    attach_fails(h, &p, UVM_E_INVAL, "link: is a symbolic link");
+    p.files = sub;
+    attach_fails(h, &p, UVM_E_INVAL, "folder: no regular file");
+    p.files = none;
+    attach_fails(h, &p, UVM_E_NOTFOUND, "none: No such file");
     assert_int_equal(server_count(), 1);
 }
 
@@ -400,6 +439,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(rounds),
         cmocka_unit_test(large_files),
         cmocka_unit_test(read_only),
+
+        cmocka_unit_test(some_files),
         cmocka_unit_test(sharing_and_use),
         cmocka_unit_test(refusals),
         cmocka_unit_test(a_port_answers_once),

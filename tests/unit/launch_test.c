@@ -539,24 +539,29 @@ static void a_root_of_its_own(void **state) {
     write_file(out, "secret", 0644);
     assert_int_equal(symlink(out, link), 0);
     int fd = open_high(folder), one = open_high(file);
-    const struct extra extra[] = {{fd, 7}, {fd, 8}, {one, 9}};
+    int low = open(file, O_RDONLY | O_CLOEXEC), data = fcntl(low, F_DUPFD_CLOEXEC, 20);
+    const struct extra extra[] = {{fd, 7}, {fd, 8}, {one, 9}, {data, 6}};
 
-    r = run_with(ARGS("--root",
-                      SYSTEM "bind 7 rw /rw\nbind 8 ro /a/ro\nbind 9 ro /few/a b\nfolder /no\n"
-                             "system /nowhere\ntext /conf x = { \"y\" }",
-                      "--keep-fds", "9",
-                      SH("cd /; echo *; cat rw/file '/few/a b' conf; echo; echo new >rw/new && "
-                         "cat a/ro/new; ls /few /no; "
-                         "{ echo x >a/ro/x || echo x >few/x || echo x >'few/a b' || echo x >x || "
-                         "cat rw/link || cat rw/../../.."
-                         "/tmp/*; } 2>&- || echo none; "
-                         "for n in 7 8 9; do { true <&$n; } 2>&- && echo open; done; true")),
-                 extra, 3);
+    r = run_with(
+        ARGS("--root",
+             SYSTEM "bind 7 rw /rw\nbind 8 ro /a/ro\nbind 9 ro /few/a b\nfolder /no\n"
+                    "system /nowhere\ndata 6 /of data\ntext /conf x = { \"y\" }",
+             "--keep-fds", "9",
+             SH("cd /; echo *; cat rw/file '/few/a b' conf '/of data'; echo; echo new >rw/new && "
+                "cat a/ro/new; ls /few /no; "
+                "{ echo x >a/ro/x || echo x >few/x || echo x >'few/a b' || echo x >x || "
+                "cat rw/link || cat rw/../../.."
+                "/tmp/*; } 2>&- || echo none; "
+                "for n in 6 7 8 9; do { true <&$n; } 2>&- && echo open; done; true")),
+        extra, 4);
     assert_ran(
-        &r, "a bin conf few lib lib64 no rw usr\nknownknownx = { \"y\" }\nnew\n/few:\na b\n\n/no:\n"
-            "none");
+        &r,
+        "a bin conf few lib lib64 no of data rw usr\nknownknownx = { \"y\" }known\nnew\n/few:\na b\n\n/no:\n"
+        "none");
     close(fd);
     close(one);
+    close(low);
+    close(data);
     (void)unlink(link);
     (void)unlink(file);
     (void)snprintf(file, sizeof file, "%s/new", folder);
@@ -567,8 +572,8 @@ static void a_root_of_its_own(void **state) {
 
 static void a_root_that_cannot_be(void **state) {
     static const char *const bad[] = {"bind x ro /a", "bind 10 wo /a", "bind 10 ro a",
-                                      "bind 10 ro /", "what /a",       "system usr",
-                                      "folder",       "text /"};
+                                      "bind 10 ro /", "what /a",       "data x /a",
+                                      "system usr",   "folder",        "text /"};
 
     (void)state;
     if (geteuid() != 0) {
