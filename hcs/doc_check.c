@@ -138,6 +138,18 @@ int uvm__doc_check_plan9_name(const struct uvm__doc_plan9_share *s,
     return rc < 0 ? rc : check_word("AccessName", s->access_name, path, f);
 }
 
+/* Control characters are in no name that anybody means. */
+static bool is_bare_name(const char *name) {
+    size_t bytes = strlen(name);
+
+    for (const char *c = name; *c != '\0'; c++) {
+        if (*c == '/' || (*c > 0 && *c < ' ')) {
+            return false;
+        }
+    }
+    return bytes > 0 && bytes <= 255 && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
 static int check_allowed(const struct uvm__doc_plan9_share *s, const struct uvm__doc_path *path,
                          struct uvm__fail *f) {
     const struct uvm__doc_path list = {.parent = path, .key = "AllowedFiles"};
@@ -150,8 +162,7 @@ static int check_allowed(const struct uvm__doc_plan9_share *s, const struct uvm_
         const char *name = s->allowed_files[i];
         const struct uvm__doc_path item = {.parent = &list, .index = i};
 
-        if (strchr(name, '/') != NULL || strlen(name) > 255 || strcmp(name, ".") == 0 ||
-            strcmp(name, "..") == 0) {
+        if (!is_bare_name(name)) {
             return uvm__doc_fail(f, &item, UVM_E_INVAL, "must be the bare name of a file");
         }
         for (size_t k = 0; k < i; k++) {

@@ -415,6 +415,55 @@ static void make_folders(void) {
     assert_int_equal(symlink("/etc/hostname", in_folder("files/link")), 0);
 }
 
+/* A document's share is there from the start, on the reference's port; whoever knows of it mounts it, once. */
+static void of_a_document(void **state) {
+    struct uvm_qemu_params qp = UVM_QEMU_PARAMS_INIT;
+    struct uvm_harness_params hp = UVM_HARNESS_PARAMS_INIT;
+    struct uvm_vm_params vp = UVM_VM_PARAMS_INIT;
+    uvm_harness *h = NULL;
+    char text[2048];
+    (void)state;
+    (void)snprintf(text, sizeof text,
+                   "{\"Owner\":\"test\",\"SchemaVersion\":{\"Major\":2,\"Minor\":1},"
+                   "\"VirtualMachine\":{\"StopOnReset\":true,\"Chipset\":{\"LinuxKernelDirect\":{"
+                   "\"KernelFilePath\":\"%s\",\"InitRdPath\":\"%s\"}},\"ComputeTopology\":{"
+                   "\"Memory\":{\"SizeInMB\":256,\"AllowOvercommit\":true},"
+                   "\"Processor\":{\"Count\":1}},\"Devices\":{\"Plan9\":{\"Shares\":[{"
+                   "\"Name\":\"5\",\"AccessName\":\"5\",\"Path\":\"%s\",\"Port\":564,\"Flags\":5}"
+                   "]}}},\"ShouldTerminateOnLastHandleClosed\":true}",
+                   kernel, initrd, in_folder("both"));
+    qp.launch_path = launch;
+    hp.service = uvm_harness_qemu;
+    hp.service_arg = &qp;
+    assert_int_equal(uvm_harness_new(&hp, &h), 0);
+    vp.name = "document";
+    vp.document = text;
+    vp.document_bytes = strlen(text);
+    unsigned before = server_count();
+    if (uvm_harness_boot(h, &vp) < 0) {
+        fail_msg("%s", uvm_harness_message(h));
+    }
+    assert_int_equal(server_count(), before + 1);
+    assert_non_null(strstr(uvm_vm_devices(uvm_harness_vm(h)), "\"port\":564"));
+    detach(h, "plan9-1", UVM_E_STATE);
+    guest(
+        h, 0, "host 9",
+        "UVM_INIT=1 gcs-device MappedDirectory Add "
+        "'{\"MountPath\":\"/d\",\"Port\":564,\"ShareName\":\"5\",\"ReadOnly\":true}' && cat /d/in");
+    guest(
+        h, 1, "refused",
+        "UVM_INIT=1 gcs-device MappedDirectory Add '{\"MountPath\":\"/e\",\"Port\":564,\"ShareName\":\"5\"}'");
+    const struct uvm_plan9_params p = share("files");
+    struct place at;
+    attach(h, &p, &at); /* its name is none that the document has */
+    assert_string_equal(at.share, "6");
+    if (uvm_harness_close(h) < 0) {
+        fail_msg("%s", uvm_harness_message(h));
+    }
+    uvm_harness_free(h);
+    assert_int_equal(server_count(), before);
+}
+
 static int setup(void **state) {
     make_folders();
     boot((uvm_harness **)state);
@@ -447,13 +496,14 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_server_is_killed),
         cmocka_unit_test(a_folder_vanishes),
         cmocka_unit_test(no_server_on_the_host),
+        cmocka_unit_test(of_a_document),
     };
     if (argc != 4 || geteuid() != 0) {
         (void)fprintf(stderr, "plan9_test KERNEL INITRD UVM-LAUNCH, as root\n");
         return argc != 4 ? 2 : 0;
     }
-    kernel = argv[1];
-    initrd = argv[2];
-    launch = argv[3];
+    kernel = realpath(argv[1], NULL);
+    initrd = realpath(argv[2], NULL);
+    launch = realpath(argv[3], NULL);
     return cmocka_run_group_tests(tests, setup, teardown);
 }

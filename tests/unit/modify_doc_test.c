@@ -292,6 +292,8 @@ static const struct {
      UVM_E_INVAL, "Settings.AllowedFiles[1]: must be the bare name of a file"},
     {PLAN9_SHARE("Add", "\"Path\":\"/a\",\"Flags\":128,\"AllowedFiles\":[\"..\"]"), UVM_E_INVAL,
      "Settings.AllowedFiles[0]: must be the bare name of a file"},
+    {PLAN9_SHARE("Add", "\"Path\":\"/a\",\"Flags\":128,\"AllowedFiles\":[\"x\\ny\"]"), UVM_E_INVAL,
+     "Settings.AllowedFiles[0]: must be the bare name of a file"},
     {PLAN9_SHARE("Add", "\"Path\":\"/a\",\"Flags\":128,\"AllowedFiles\":[\"x\",\"x\"]"),
      UVM_E_INVAL, "Settings.AllowedFiles[1]: the same name twice"},
     {PLAN9_SHARE("Add", "\"Path\":\"/a\",\"Flags\":128,\"AllowedFiles\":[7]"), UVM_E_INVAL,
