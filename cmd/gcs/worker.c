@@ -24,6 +24,7 @@ struct worker {
     struct uvm__child *child;            /* NULL: waits for its turn */
     struct uvm__deadline too_long;
     bool was_too_long;
+    uint64_t started_ms;
     const char *resource, *verb; /* of static storage */
     char settings[];
 };
@@ -59,7 +60,8 @@ static void answer(struct worker *w, int status) {
     uvm__child_status_text(status, text, sizeof text);
     GCS_LOG(&w->agent->log, status == 0 ? UVM_LOG_INFO : UVM_LOG_WARN, "device",
             GCS_TEXT("resource", w->resource), GCS_TEXT("request", w->verb),
-            GCS_TEXT("status", text), GCS_TEXT("error", said));
+            GCS_TEXT("status", text), GCS_TEXT("error", said),
+            GCS_NUMBER("ms", uvm__now_ms(w->agent->engine) - w->started_ms));
     if (status == 0) {
         uvm__server_reply(UVM_TAKE_PTR(w->request));
     } else if (w->was_too_long) {
@@ -120,6 +122,7 @@ static int start(struct worker *w, struct uvm__fail *f) {
         .arg = w,
     };
 
+    w->started_ms = uvm__now_ms(w->agent->engine);
     return uvm__child_spawn(w->agent->engine, &params, &w->child, f);
 }
 

@@ -75,6 +75,8 @@ static void make_share(void) {
     }
 }
 
+#define AT_PORT "/sys/devices/pci0000:00/0000:00:17.0/*:00.0" /* where root port 7 is */
+
 /* ---- virtiofs by hand --------------------------------------------------------------------- */
 
 static pid_t server;
@@ -128,14 +130,13 @@ static void hand_vsmb_up(void) {
 static void hand_vsmb_down(void) {
     (void)shell("umount /hand");
     hand_qmp("device_del", "{\"id\":\"hand\"}");
+    (void)shell("while test -e " AT_PORT "; do usleep 2000; done");
     hand_qmp_until_done("chardev-remove", "{\"id\":\"hand\"}");
     end_server();
     (void)unlink(in_folder("fs.sock"));
 }
 
 /* ---- a network adapter by hand ------------------------------------------------------------ */
-
-#define AT_PORT "/sys/devices/pci0000:00/0000:00:17.0/*:00.0" /* where root port 7 is */
 
 static void hand_nic_up(void) {
     hand_qmp("netdev_add", "{\"type\":\"user\",\"id\":\"hand\"}");
@@ -150,6 +151,8 @@ static void hand_nic_up(void) {
 static void hand_nic_down(void) {
     (void)shell("ip link set $n down");
     hand_qmp("device_del", "{\"id\":\"hand\"}");
+    (void)shell("while test -e " AT_PORT
+                "; do usleep 2000; done"); /* the next one finds it empty */
     hand_qmp_until_done("netdev_del", "{\"id\":\"hand\"}");
 }
 
