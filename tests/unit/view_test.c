@@ -166,6 +166,36 @@ static void function_behind_ports(void **state) {
                         ROOT "0000:00:11.0/0000:05:1f.7/0000:0a:02.1");
 }
 
+/* The driver is asked by the function's name; without one, and not shown, there is nothing to ask. */
+static void function_with_a_driver(void **state) {
+    const struct uvm__vmbus_device d = device(UVM__VMBUS_VPCI, "0000:00:11.0/00.0");
+    const char *unbind = "bus/pci/drivers/virtio-pci/unbind";
+    char said[32] = "";
+    (void)state;
+
+    folder(ROOT "0000:00:11.0/0000:05:00.0");
+    folder("bus/pci/drivers/virtio-pci");
+    bus0("0000:00:11.0");
+    uvm__view_release(sys, &d.instance);
+    assert_true(uvm__view_show(sys, &d));
+    uvm__view_release(sys, &d.instance);
+    assert_int_equal(access(at(unbind), F_OK), -1);
+    assert_int_equal(symlink("../../../../bus/pci/drivers/virtio-pci",
+                             at(ROOT "0000:00:11.0/0000:05:00.0/driver")),
+                     0);
+    FILE *f = fopen(at(unbind), "we");
+    assert_non_null(f);
+    (void)fclose(f);
+    uvm__view_release(sys, &d.instance);
+    f = fopen(at(unbind), "re");
+    assert_non_null(f);
+    assert_int_equal(fread(said, 1, sizeof said, f), strlen("0000:05:00.0"));
+    (void)fclose(f);
+    assert_string_equal(said, "0000:05:00.0");
+    assert_true(uvm__view_show(sys, &d)); /* it is shown until the host has heard */
+    uvm__view_hide(sys, &d.instance);
+}
+
 static void unknown_class(void **state) {
     const struct uvm__vmbus_device d = device(UVM__VMBUS_CLASS_MAX, "0000:00:04.0");
     (void)state;
@@ -182,6 +212,7 @@ int main(void) {
         T(adapter_behind_a_port),
         T(adapter_of_its_own_driver),
         T(function_behind_ports),
+        T(function_with_a_driver),
         T(unknown_class),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
