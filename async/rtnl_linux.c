@@ -381,9 +381,9 @@ static int add_filter(int fd, int from, int to) {
                          .tcm_info = TC_H_MAKE(1u << 16, htons(0x0003 /* every protocol */))};
     const struct tc_mirred redirect = {
         .action = TC_ACT_STOLEN, .eaction = TCA_EGRESS_REDIR, .ifindex = (uint32_t)to};
-    struct {
+    union { /* the key stands behind the selector, in its last member */
         struct tc_u32_sel sel;
-        struct tc_u32_key key;
+        uint8_t bytes[sizeof(struct tc_u32_sel) + sizeof(struct tc_u32_key)];
     } all; /* one key that every packet has */
     struct message m;
 

@@ -155,13 +155,26 @@ static struct nic *find(const struct uvm__devices *d, const char *guid, const ch
     return NULL;
 }
 
+static bool same_lists(const struct uvm__nic_params *a, const struct uvm__nic_params *b) {
+    return a->addresses_count == b->addresses_count && a->gateways_count == b->gateways_count &&
+           a->dns_count == b->dns_count && a->search_count == b->search_count &&
+           memcmp(a->addresses, b->addresses, sizeof a->addresses) == 0 && /* zeroed before */
+           memcmp(a->gateways, b->gateways, sizeof a->gateways) == 0 &&
+           memcmp(a->dns, b->dns, sizeof a->dns) == 0 &&
+           memcmp(a->search, b->search, sizeof a->search) == 0;
+}
+
 /* The caller's words, but for what was chosen for him. */
 static bool same(const struct nic *n, const struct uvm__nic_params *p) {
     struct uvm__nic_params asked = *p;
     if (asked.namespace_id[0] == 0) {
         memcpy(asked.namespace_id, NAMESPACE, sizeof NAMESPACE);
     }
-    return memcmp(&asked, &n->params, sizeof asked) == 0; /* zeroed before they were filled */
+    const struct uvm__nic_params *is = &n->params;
+    return strcmp(asked.id, is->id) == 0 && asked.type == is->type &&
+           strcmp(asked.target, is->target) == 0 && strcmp(asked.interface, is->interface) == 0 &&
+           strcmp(asked.mac, is->mac) == 0 && strcmp(asked.namespace_id, is->namespace_id) == 0 &&
+           asked.mtu == is->mtu && asked.dhcp == is->dhcp && same_lists(&asked, is);
 }
 
 static int join(struct uvm__devices *d, struct nic *n, const struct uvm__nic_params *p,

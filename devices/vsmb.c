@@ -78,6 +78,7 @@ static int host_request(struct share *h, bool add, char **ret) {
     struct paths paths = {.folder = NULL};
     struct uvm__fail f;
     size_t bytes;
+    UVM_ASSERT(h->set != NULL); /* one of a document is never asked for */
     int rc = make_paths(e, h->set, &paths);
     m.settings.vsmb.name = h->name;
     if (rc == 0 && add) {

@@ -71,7 +71,7 @@ struct uvm__hcs_modify_params {
     size_t fds_count;
 };
 
-#define UVM__HCS_LOCATION_BYTES 64u /* where the guest finds something, with its end */
+#define UVM__HCS_LOCATION_BYTES 64u    /* where the guest finds something, with its end */
 #define UVM__HCS_NIC_ADDRESSES_MAX 16u /* addresses of a network adapter */
 #define UVM__HCS_NIC_ROUTES_MAX 32u    /* routes through one */
 

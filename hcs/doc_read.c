@@ -186,7 +186,8 @@ static int read_item(struct reader *r, const struct uvm__doc_field *row, const c
     if (text == NULL || text[0] == '\0') {
         return uvm__doc_fail(r->f, path, UVM_E_INVAL, "must be a string that is not empty");
     }
-    memcpy(item, &text, sizeof text);
+    UVM_ASSERT(item != NULL); /* a list that is read has room for its items */
+    *(const char **)item = text;
     return 0;
 }
 

@@ -139,7 +139,7 @@ static int first_block(const char *node, struct gcs_words *w) {
 int gcs_verity_open(const char *device, const char *prefix, const struct gcs_verity_wish *wish,
                     char ret[GCS_MAPPER_PATH_BYTES], struct gcs_words *w) {
     char name[DM_NAME_LEN], parameters[1024];
-    struct gcs_verity_tree t;
+    struct gcs_verity_tree t = {.type = 0};
     struct gcs_words ignored;
     int n = snprintf(name, sizeof name, "%s-%s", prefix, wish->root);
 

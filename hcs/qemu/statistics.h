@@ -14,6 +14,6 @@ const cJSON *uvm__qemu_blockstats(const cJSON *blocks, const char *device);
 bool uvm__qemu_read_times(const char *text, uint64_t *ret_user, uint64_t *ret_kernel);
 
 /* All of it, with "Resources". See uvm__hcs_statistics(). */
-int uvm__qemu_statistics(struct uvm__hcs_system *s, uvm_scope *scope, uvm_done_fn on_done,
+int uvm__qemu_statistics(struct uvm__hcs_system *base, uvm_scope *scope, uvm_done_fn on_done,
                          void *arg, uvm_op **ret_op);
 const char *uvm__qemu_statistics_result(uvm_op *op);

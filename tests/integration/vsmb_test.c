@@ -324,7 +324,7 @@ static void the_server_is_killed(void **state) {
     uvm_harness *h = *state;
     struct uvm_vsmb_params ro = share("ro", true);
     struct place before, after;
-    pid_t pids[8];
+    pid_t pids[8] = {0};
     char path[64], inner[32] = "";
     attach(h, &ro, &before);
     assert_int_equal(servers(pids), 2); /* beside the boot's, which came first */

@@ -92,16 +92,15 @@ static void write_text(const char *path, const char *text) {
     assert_int_equal(fclose(f), 0);
 }
 
+/* 0: none is there. */
 static unsigned read_number(const char *path) {
-    unsigned n = 0;
+    char text[32] = "";
     FILE *f = fopen(path, "re");
-    if (f == NULL || fscanf(f, "%u", &n) != 1) {
-        n = 0;
-    }
     if (f != NULL) {
+        (void)!fgets(text, sizeof text, f);
         (void)fclose(f);
     }
-    return n;
+    return (unsigned)strtoul(text, NULL, 10);
 }
 
 /* A folder with "f", which holds the thing's first number. */

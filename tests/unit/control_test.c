@@ -339,7 +339,7 @@ static void devices_come_and_go(void **state) {
 /* The n-th mount of a disk whose path takes 8000 bytes as JSON. */
 static void attach_long(struct client *c, unsigned n) {
     static char path[8001], text[9000];
-    for (unsigned i = 1; i < 4000 && path[0] == 0; i++) {
+    for (size_t i = 1; i < 4000 && path[0] == 0; i++) {
         memcpy(path + 2 * i, "\\\"", 2);
     }
     memcpy(path, "/a", 2);

@@ -27,7 +27,7 @@ static const char *at(const char *path) {
     static char texts[4][PATH_MAX];
     static unsigned n;
     char *text = texts[n++ % 4];
-    (void)snprintf(text, PATH_MAX, "%s/%s", root, path);
+    (void)snprintf(text, PATH_MAX, "%s/%.4000s", root, path);
     return text;
 }
 

@@ -273,7 +273,7 @@ static void the_queue_has_a_limit_and_drains_once(void **unused) {
 /* One message beyond the queue, whose room is there again when it has left. */
 static void a_message_longer_than_the_queue(void **unused) {
     (void)unused;
-    size_t most = 3u * UVM__SOCK_OUT_BYTES_MAX;
+    size_t most = (size_t)3 * UVM__SOCK_OUT_BYTES_MAX;
     char *block = calloc(1, most + 1);
     assert_non_null(block);
     assert_int_equal(uvm__sock_send_long(sock, block, most + 1, most), -UVM_E_LIMIT);

@@ -11,7 +11,7 @@
 
 #define DATA_BYTES (UINT64_C(8) << 20)
 #define DEVICE_BYTES                                                                               \
-    (DATA_BYTES + 18 * 4096) /* superblock, 16 blocks of hashes, and one over them */
+    (DATA_BYTES + UINT64_C(18) * 4096) /* superblock, 16 blocks of hashes, and one over them */
 
 static void put(uint8_t *at, uint64_t n, unsigned bytes) {
     for (unsigned i = 0; i < bytes; i++) {
@@ -19,19 +19,25 @@ static void put(uint8_t *at, uint64_t n, unsigned bytes) {
     }
 }
 
+static void put_text(uint8_t *at, const char *text) {
+    for (size_t i = 0; text[i] != 0; i++) {
+        at[i] = (uint8_t)text[i];
+    }
+}
+
 /* As `veritysetup format --hash-offset=8388608` writes it for 8 MiB. */
 static void make(uint8_t s[GCS_VERITY_SUPERBLOCK_BYTES]) {
     memset(s, 0, GCS_VERITY_SUPERBLOCK_BYTES);
-    memcpy(s, "verity", 6);
+    put_text(s, "verity");
     put(s + 8, 1, 4);
     put(s + 12, 1, 4);
     memset(s + 16, 0xee, 16);
-    memcpy(s + 32, "sha256", 6);
+    put_text(s + 32, "sha256");
     put(s + 64, 4096, 4);
     put(s + 68, 4096, 4);
     put(s + 72, DATA_BYTES / 4096, 8);
     put(s + 80, 3, 2);
-    memcpy(s + 88, "\x01\xab\xf0", 3);
+    put(s + 88, 0xf0ab01, 3);
 }
 
 static void well_formed(void **unused) {
@@ -140,7 +146,7 @@ static void where_the_data_ends(void **unused) {
     put(h + 1024 + 24, UINT32_MAX, 4);
     assert_int_equal(gcs_verity_data_end(h, &end, &w), -1);
     memset(h, 0, sizeof h);
-    memcpy(h, "hsqs", 4);
+    put_text(h, "hsqs");
     put(h + 40, 5000, 8);
     assert_int_equal(gcs_verity_data_end(h, &end, &w), 0);
     assert_int_equal(end, 8192); /* padded, as mksquashfs does */
