@@ -388,11 +388,10 @@ static void netdev_run(uvm_op *op, void *state) {
     if (strcmp(type, "User") == 0) {
         (void)snprintf(c->arguments, sizeof c->arguments, "{\"type\":\"user\",\"id\":\"net-%llu\"}",
                        number);
-    } else if (strcmp(type, "Stream") == 0) {
+    } else if (strcmp(type, "Stream") == 0) { /* "stream" would look for the name in another thread */
         (void)snprintf(c->arguments, sizeof c->arguments,
-                       "{\"type\":\"stream\",\"id\":\"net-%llu\",\"server\":false,"
-                       "\"addr\":{\"type\":\"fd\",\"str\":\"netfd-%llu\"}}",
-                       number, number);
+                       "{\"type\":\"socket\",\"id\":\"net-%llu\",\"fd\":\"netfd-%llu\"}", number,
+                       number);
     } else {
         (void)snprintf(c->arguments, sizeof c->arguments,
                        "{\"type\":\"tap\",\"id\":\"net-%llu\",\"fd\":\"netfd-%llu\"}", number,
