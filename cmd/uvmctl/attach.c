@@ -212,11 +212,20 @@ static const struct option_row attach_rows[] = {
                        "the image has a dm-verity tree: check all that is read against this"},
     [ATTACH_ALLOW] = {"allow", 0, "NAME",
                       "of a share: show this file of the folder, and no other; may be repeated"},
-    [ATTACH_ID] = {"id", 0, "GUID", "of a PCI function: its VMBus instance in the guest (random)"},
     [ATTACH_WHOLE_DEVICE] = {"whole-device", 0, NULL,
                              "of virtual PMem: a device that holds nothing else"},
     [ATTACH_OR_SCSI] = {"or-scsi", 0, NULL,
                         "of virtual PMem: where there is no room, as a read-only disk"},
+    [ATTACH_ID] = {"id", 0, "GUID",
+                   "of a PCI function or a NIC: its VMBus instance in the guest (random)"},
+    [ATTACH_MAC] = {"mac", 0, "M",
+                    "of a NIC: its address (the namespace's interface's, or random)"},
+    [ATTACH_ADDRESS] = {"address", 0, "A/P", "of a NIC: an address for the guest; may be repeated"},
+    [ATTACH_GATEWAY] = {"gateway", 0, "G", "of a NIC: the default route's; one a family"},
+    [ATTACH_DNS] = {"dns", 0, "D", "of a NIC: a DNS server; may be repeated"},
+    [ATTACH_SEARCH] = {"search", 0, "DOMAIN", "of a NIC: a search domain; may be repeated"},
+    [ATTACH_MTU] = {"mtu", 0, "N", "of a NIC: its MTU"},
+    [ATTACH_DHCP] = {"dhcp", 0, NULL, "of a NIC: ask, whatever the namespace's interface has"},
     REACH_OPTIONS,
     {NULL, 0, NULL, NULL},
 };
@@ -243,18 +252,20 @@ static cJSON *attach_params(struct change *c) {
 
 static int attach(char **argv) {
     struct change c = {
-        .r = {.verb = &verb_attach,
-              .more_wanted = {"what to attach: scsi, vpmem, vsmb, plan9, vpci",
-                              "FILE, the disk's image, or what is shared; or a PCI function"},
-              .on_option = attach_option},
+        .r =
+            {.verb = &verb_attach,
+             .more_wanted =
+                 {"what to attach: scsi, vpmem, vsmb, plan9, vpci, nic",
+                  "FILE, the disk's image, or what is shared; a PCI function; what a NIC is joined to"},
+             .on_option = attach_option},
         .method = "attach"};
     return run(&c, argv, attach_params);
 }
 
 const struct verb verb_attach = {
     .name = "attach",
-    .summary = "attach a disk, a folder or a PCI function to a UVM that runs",
-    .words = "NAME scsi|vpmem|vsmb|plan9|vpci WHAT [--mount GUESTPATH] [--ro] [OPTION…]",
+    .summary = "attach a disk, a folder, a PCI function or a NIC to a UVM that runs",
+    .words = "NAME scsi|vpmem|vsmb|plan9|vpci|nic WHAT [--mount GUESTPATH] [--ro] [OPTION…]",
     .about =
         "Attaches the disk image (or block device) WHAT, and mounts it where --mount says; prints\n"
         "the attachment's id and where the guest sees it. What is attached already in the same way\n"
@@ -265,7 +276,10 @@ const struct verb verb_attach = {
         "which --allow shows only some files, or a file; always mounted. With plan9 it\n"
         "is a folder, too, which goes over a port of the UVM. With vpci it is a PCI function\n"
         "of the host that is bound to vfio-pci, by its address (0000:3b:00.0; /N behind it: its N-th\n"
-        "virtual function), or emulated:MODEL; the folder that is printed has it by its address.",
+        "virtual function), or emulated:MODEL; the folder that is printed has it by its address.\n"
+        "With nic it is what the adapter is joined to: user (outwards only; the host is 10.0.2.2),\n"
+        "tap=NAME, netns=PATH[,INTERFACE] (the guest takes the place of that interface, eth0), or\n"
+        "stream=PATH. Without --address the guest has what that interface has, or asks by DHCP.",
     .options = attach_rows,
     .status = "0, 1, 2, 3 when there is no such UVM, 4 when it is in the wrong state, or disk or\n"
               "GUESTPATH are in use in another way, 124 the timeout passed, 130 interrupted.",
@@ -273,7 +287,8 @@ const struct verb verb_attach = {
                "uvmctl attach web scsi new.img --mount auto --filesystem ext4 --ensure-filesystem\n"
                "uvmctl attach web scsi scratch.img --mount /scratch --encrypted\n"
                "uvmctl attach web vsmb ~/site --mount /srv --ro\n"
-               "uvmctl attach web vpci 0000:3b:00.0/2",
+               "uvmctl attach web vpci 0000:3b:00.0/2\n"
+               "uvmctl attach web nic netns=/run/netns/web --dns 10.0.0.53",
     .run = attach,
 };
 

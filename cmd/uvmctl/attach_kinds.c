@@ -5,6 +5,7 @@
 #include "async/json.h"
 #include "cmd/uvmctl/client.h"
 #include "cmd/uvmctl/disk.h"
+#include "cmd/uvmctl/nic_words.h"
 #include "cmd/uvmctl/out.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,9 @@
 #include <sys/stat.h>
 
 #define BIT(option) (1u << (option))
+#define NIC_BITS                                                                                   \
+    (BIT(ATTACH_MAC) | BIT(ATTACH_ADDRESS) | BIT(ATTACH_GATEWAY) | BIT(ATTACH_DNS) |               \
+     BIT(ATTACH_SEARCH) | BIT(ATTACH_MTU) | BIT(ATTACH_DHCP))
 
 static bool has(const struct attach_words *w, enum attach_option option) {
     return (w->given & BIT(option)) != 0;
@@ -97,6 +101,22 @@ static bool put_vpci(cJSON *s, const struct attach_words *w, const char *word, c
     return complete(ok);
 }
 
+static bool put_nic(cJSON *s, const struct attach_words *w, const char *word, char **ret_host) {
+    struct nic_words n;
+    *ret_host = NULL;
+    if (!nic_words_read(&n, "attach", word)) {
+        return false;
+    }
+    bool ok = put_text(s, "type", n.name) && put_text(s, "target", n.target) &&
+              put_text(s, "interface", n.interface) && put_text(s, "id", w->id) &&
+              put_text(s, "mac", w->mac) && put_flag(s, "dhcp", has(w, ATTACH_DHCP)) &&
+              (w->mtu == 0 || uvm__json_add_u64(s, "mtu", w->mtu) != NULL) &&
+              put_list(s, "addresses", &w->addresses) && put_list(s, "gateways", &w->gateways) &&
+              put_list(s, "dns", &w->dns) && put_list(s, "search", &w->search);
+    free(n.text);
+    return complete(ok);
+}
+
 /* ---- places ------------------------------------------------------------------------------- */
 
 static void scsi_place(const cJSON *at, bool full, char *buf, size_t bytes) {
@@ -119,10 +139,20 @@ static void instance_place(const cJSON *at, bool full, char *buf, size_t bytes) 
     (void)snprintf(buf, bytes, "%.*s", full ? 36 : 6, client_text(at, "instance"));
 }
 
+static void nic_place(const cJSON *at, bool full, char *buf, size_t bytes) {
+    if (full) {
+        (void)snprintf(buf, bytes, "%s %s", client_text(at, "mac"), client_text(at, "instance"));
+    } else {
+        instance_place(at, false, buf, bytes);
+    }
+}
+
 /* ---- the table ---------------------------------------------------------------------------- */
 
 static const struct attach_kind kinds[] = {
-    {"scsi", ~(BIT(ATTACH_ALLOW) | BIT(ATTACH_ID) | BIT(ATTACH_WHOLE_DEVICE) | BIT(ATTACH_OR_SCSI)),
+    {"scsi",
+     ~(BIT(ATTACH_ALLOW) | BIT(ATTACH_ID) | BIT(ATTACH_WHOLE_DEVICE) | BIT(ATTACH_OR_SCSI) |
+       NIC_BITS),
      put_scsi, scsi_place},
     {"vpmem",
      BIT(ATTACH_MOUNT) | BIT(ATTACH_RO) | BIT(ATTACH_VERITY) | BIT(ATTACH_WHOLE_DEVICE) |
@@ -131,6 +161,7 @@ static const struct attach_kind kinds[] = {
     {"vsmb", BIT(ATTACH_MOUNT) | BIT(ATTACH_RO) | BIT(ATTACH_ALLOW), put_share, share_place},
     {"plan9", BIT(ATTACH_MOUNT) | BIT(ATTACH_RO) | BIT(ATTACH_ALLOW), put_share, share_place},
     {"vpci", BIT(ATTACH_ID), put_vpci, instance_place},
+    {"nic", BIT(ATTACH_ID) | NIC_BITS, put_nic, nic_place},
 };
 #define KINDS (sizeof kinds / sizeof kinds[0])
 
@@ -191,6 +222,23 @@ bool attach_words_add(struct attach_words *w, enum attach_option option, const c
     case ATTACH_ID:
         w->id = value;
         return true;
+    case ATTACH_MAC:
+        w->mac = value;
+        return true;
+    case ATTACH_MTU:
+        if (args_read_number(value, 68, UINT16_MAX, &w->mtu)) {
+            return true;
+        }
+        out_usage("attach: --mtu: \"%s\" is not a number from 68 to %u", value, UINT16_MAX);
+        return false;
+    case ATTACH_ADDRESS:
+        return add_word(&w->addresses, "address", UVM_NIC_ADDRESSES_MAX, value);
+    case ATTACH_GATEWAY:
+        return add_word(&w->gateways, "gateway", UVM_NIC_GATEWAYS_MAX, value);
+    case ATTACH_DNS:
+        return add_word(&w->dns, "dns", UVM_NIC_DNS_MAX, value);
+    case ATTACH_SEARCH:
+        return add_word(&w->search, "search", UVM_NIC_SEARCH_MAX, value);
     case ATTACH_OPTION:
         return add_word(&w->options, "option", UVM_DISK_OPTIONS_MAX, value);
     case ATTACH_ALLOW:
@@ -201,6 +249,7 @@ bool attach_words_add(struct attach_words *w, enum attach_option option, const c
     case ATTACH_ENCRYPTED:
     case ATTACH_WHOLE_DEVICE:
     case ATTACH_OR_SCSI:
+    case ATTACH_DHCP:
     case ATTACH_OPTION_MAX:
         break;
     }

@@ -23,6 +23,13 @@ enum attach_option {
     ATTACH_ID,
     ATTACH_WHOLE_DEVICE,
     ATTACH_OR_SCSI,
+    ATTACH_MAC,
+    ATTACH_ADDRESS,
+    ATTACH_GATEWAY,
+    ATTACH_DNS,
+    ATTACH_SEARCH,
+    ATTACH_MTU,
+    ATTACH_DHCP,
     ATTACH_OPTION_MAX
 };
 
@@ -35,9 +42,9 @@ struct attach_list {
 struct attach_words {
     uint32_t given;         /* a bit by enum attach_option */
     const char *guest_path; /* NULL: "auto", or none */
-    const char *filesystem, *verity, *id;
-    uint64_t partition;
-    struct attach_list options, files;
+    const char *filesystem, *verity, *id, *mac;
+    uint64_t partition, mtu;
+    struct attach_list options, files, addresses, gateways, dns, search;
 };
 
 struct attach_kind {

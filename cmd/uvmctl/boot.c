@@ -43,6 +43,7 @@ enum opt {
     OPT_VPCI,
     OPT_VSMB,
     OPT_PLAN9,
+    OPT_NIC,
     OPT_APPEND,
     OPT_ANNOTATION,
     OPT_DOCUMENT,
@@ -78,6 +79,8 @@ static const struct option_row rows[OPT_MAX + 1] = {
                   "a shared folder or file from the start, mounted; may be repeated"},
     [OPT_PLAN9] = {"plan9", 0, "HOST[,GUEST[,ro]]",
                    "a folder shared by 9P from the start, mounted; may be repeated"},
+    [OPT_NIC] = {"nic", 0, "user|tap=NAME|netns=PATH",
+                 "a network adapter and what it is joined to; may be repeated"},
     [OPT_VPCI] = {"vpci", 0, "DEVICE[/N][,GUID]",
                   "a PCI function from the start (see attach); may be repeated"},
     [OPT_APPEND] = {"append", 0, "ARGS", "further kernel arguments"},
@@ -215,6 +218,8 @@ static bool on_value(struct boot_args *b, enum opt o, const char *value) {
         return boot_devices_add(&b->devices, BOOT_VSMB, value, vm);
     case OPT_PLAN9:
         return boot_devices_add(&b->devices, BOOT_PLAN9, value, vm);
+    case OPT_NIC:
+        return boot_devices_add(&b->devices, BOOT_NIC, value, vm);
     case OPT_VPCI:
         return boot_devices_add(&b->devices, BOOT_VPCI, value, vm);
     case OPT_ANNOTATION:

@@ -2,6 +2,7 @@
  * boot_devices.c — the devices that `uvmctl boot` begins with: a row a kind.
  */
 #include "cmd/uvmctl/boot_devices.h"
+#include "cmd/uvmctl/nic_words.h"
 #include "cmd/uvmctl/out.h"
 #include <stddef.h>
 #include <stdio.h>
@@ -91,6 +92,19 @@ static bool read_plan9(struct boot_device *d, const char *who, const char *word)
     return true;
 }
 
+static bool read_nic(struct boot_device *d, const char *who, const char *word) {
+    struct nic_words n;
+    if (!nic_words_read(&n, who, word)) {
+        return false;
+    }
+    d->words = (struct disk_words){.text = n.text};
+    d->params.nic = (struct uvm_nic_params)UVM_NIC_PARAMS_INIT;
+    d->params.nic.type = n.type;
+    d->params.nic.target = n.target;
+    d->params.nic.interface = n.interface;
+    return true;
+}
+
 static const struct row {
     const char *option;
     size_t list; /* in struct uvm_vm_params */
@@ -101,6 +115,7 @@ static const struct row {
     [BOOT_VPMEM] = {"vpmem", offsetof(struct uvm_vm_params, vpmem), read_vpmem},
     [BOOT_VSMB] = {"vsmb", offsetof(struct uvm_vm_params, vsmb), read_vsmb},
     [BOOT_PLAN9] = {"plan9", offsetof(struct uvm_vm_params, plan9), read_plan9},
+    [BOOT_NIC] = {"nic", offsetof(struct uvm_vm_params, nics), read_nic},
     [BOOT_VPCI] = {"vpci", offsetof(struct uvm_vm_params, vpci), read_vpci},
 };
 

@@ -6,7 +6,7 @@
 
 #define BOOT_DEVICES_MAX 128u /* devices of one kind that a boot begins with */
 
-enum boot_kind { BOOT_SCSI, BOOT_VPMEM, BOOT_VPCI, BOOT_VSMB, BOOT_PLAN9, BOOT_KIND_MAX };
+enum boot_kind { BOOT_SCSI, BOOT_VPMEM, BOOT_VPCI, BOOT_VSMB, BOOT_PLAN9, BOOT_NIC, BOOT_KIND_MAX };
 
 /* One of them: its word, and what the engine wants of it. */
 struct boot_device {
@@ -17,6 +17,7 @@ struct boot_device {
         struct uvm_vpci_params vpci;
         struct uvm_vsmb_params vsmb;
         struct uvm_plan9_params plan9;
+        struct uvm_nic_params nic;
     } params;
 };
 

@@ -17,11 +17,19 @@ static const char *word_at(const cJSON *o, const char *key) {
     return text[0] == 0 ? "-" : text;
 }
 
-/* A path, or a PCI function with the number of its virtual one. */
+/* A network adapter's, as it is attached: "netns=/run/netns/a". */
+static void print_joined(const cJSON *node, const char *type) {
+    const char *target = client_text(node, type);
+    printf("%s%s%s", type, target[0] == 0 ? "" : "=", target);
+}
+
+/* What the network adapter is joined to, a path, or a PCI function with the number of its virtual one. */
 static void print_host(const cJSON *node) {
     const char *device = client_text(node, "device");
     long long function = (long long)client_number(node, "virtual_function");
-    if (device[0] == 0) {
+    if (client_text(node, "type")[0] != 0) {
+        print_joined(node, client_text(node, "type"));
+    } else if (device[0] == 0) {
         printf("%s", word_at(node, "host_path"));
     } else if (function > 0) {
         printf("%s/%lld", device, function);
@@ -45,7 +53,8 @@ static void print(const cJSON *list) {
         }
         printf("%-8s %-9s %-4s %-6s %4lld  %-24s ", word_at(node, "id"),
                quarantined ? "stuck" : word_at(node, "state"), read_only ? "ro" : "rw", place,
-               (long long)client_number(node, "refs"), word_at(node, "guest_path"));
+               (long long)client_number(node, "refs"),
+               word_at(node, client_text(node, "mac")[0] != 0 ? "mac" : "guest_path"));
         bool internal = uvm__json_bool(client_at(node, "internal"), &flag) == 0 && flag;
         print_host(node);
         printf("%s\n", internal ? " (uvm's own)" : "");
