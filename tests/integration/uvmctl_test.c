@@ -382,7 +382,7 @@ static void test_help(void **state) {
     struct command c;
     (void)state;
     assert_int_equal(boot_run(&c, LIST("help")), 0);
-    static const char *const later[] = {"stats", "save", "restore", "update"};
+    static const char *const later[] = {"save", "restore", "template", "update"};
     for (size_t i = 0; i < sizeof later / sizeof later[0]; i++) {
         char row[32];
         (void)snprintf(row, sizeof row, "\n  %s ", later[i]);
