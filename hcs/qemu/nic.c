@@ -388,7 +388,8 @@ static void netdev_run(uvm_op *op, void *state) {
     if (strcmp(type, "User") == 0) {
         (void)snprintf(c->arguments, sizeof c->arguments, "{\"type\":\"user\",\"id\":\"net-%llu\"}",
                        number);
-    } else if (strcmp(type, "Stream") == 0) { /* "stream" would look for the name in another thread */
+    } else if (strcmp(type, "Stream") ==
+               0) { /* "stream" would look for the name in another thread */
         (void)snprintf(c->arguments, sizeof c->arguments,
                        "{\"type\":\"socket\",\"id\":\"net-%llu\",\"fd\":\"netfd-%llu\"}", number,
                        number);

@@ -56,6 +56,14 @@ static int read_shares(uvm_engine *e, const struct uvm__doc *doc, struct uvm__si
         }
         uvm__list_append(&d->disks, &share->link);
     }
+    const struct uvm__doc_vsmb *v = &doc->vm.devices.vsmb;
+    for (size_t i = 0; i < v->shares_count; i++) {
+        struct uvm__sim_disk *share = uvm__sim_vsmb_new(e, &v->shares[i]);
+        if (share == NULL) {
+            return -UVM_E_NOMEM;
+        }
+        uvm__list_append(&d->disks, &share->link);
+    }
     return 0;
 }
 

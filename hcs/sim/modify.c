@@ -283,6 +283,9 @@ static uvm_error *refusal(struct modify *m) {
     if (m->request.kind == UVM__MODIFY_NIC) {
         return there != NULL ? error(m, UVM_E_EXISTS, "the adapter is there") : NULL;
     }
+    if (m->request.kind == UVM__MODIFY_VSMB) {
+        return there != NULL ? error(m, UVM_E_EXISTS, "the name is taken") : NULL;
+    }
     if (m->request.kind == UVM__MODIFY_PLAN9) {
         return there != NULL ? error(m, UVM_E_EXISTS, "the port is taken") : NULL;
     }
@@ -440,6 +443,9 @@ static void place(struct modify *m) {
     } else if (r->kind == UVM__MODIFY_NIC) {
         m->controller = UVM__SIM_NIC;
         m->slot = uvm__sim_nic_slot(r->guid);
+    } else if (r->kind == UVM__MODIFY_VSMB) {
+        m->controller = UVM__SIM_VSMB;
+        m->slot = uvm__sim_vsmb_slot(r->settings.vsmb.name);
     } else if (r->kind == UVM__MODIFY_PLAN9) {
         m->controller = UVM__SIM_PLAN9;
         m->slot = r->settings.plan9.port;
@@ -460,6 +466,9 @@ static struct uvm__sim_disk *new_disk(struct modify *m) {
     }
     if (r->kind == UVM__MODIFY_NIC) {
         return uvm__sim_nic_new(m->engine, r->guid, &r->settings.nic);
+    }
+    if (r->kind == UVM__MODIFY_VSMB) {
+        return uvm__sim_vsmb_new(m->engine, &r->settings.vsmb);
     }
     if (r->kind == UVM__MODIFY_PLAN9) {
         return uvm__sim_share_new(m->engine, &r->settings.plan9);
@@ -546,9 +555,6 @@ int uvm__sim_modify(struct uvm__hcs_system *s, const struct uvm__hcs_modify_para
     if (rc == 0 && params->fds_count > 0) {
         rc = uvm__fail(&f, UVM_E_INVAL, 0, "Settings: no descriptor is named there, but %zu came",
                        params->fds_count);
-    }
-    if (rc == 0 && request.kind == UVM__MODIFY_VSMB) {
-        rc = uvm__fail(&f, UVM_E_UNSUPPORTED, 0, "ResourcePath: this host has no shares");
     }
     if (rc == 0 && request.verb == UVM__MODIFY_UPDATE) {
         rc = uvm__fail(&f, UVM_E_UNSUPPORTED, 0, "RequestType: an attachment cannot be changed");

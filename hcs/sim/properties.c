@@ -34,6 +34,15 @@ static bool add_share(cJSON *o, const struct uvm__sim_disk *d) {
            cJSON_AddBoolToObject(o, "ReadOnly", d->read_only) != NULL;
 }
 
+static bool add_vsmb(cJSON *o, const struct uvm__sim_disk *d) {
+    const struct uvm__modify m = {.kind = UVM__MODIFY_VSMB, .settings.vsmb.name = d->name};
+    char path[UVM__MODIFY_PATH_BYTES];
+    struct uvm__fail f;
+    return uvm__modify_path(&m, path, &f) == 0 && add(o, "Kind", "VirtualSmb") &&
+           add(o, "ResourcePath", path) && add(o, "State", "Present") && add(o, "Name", d->name) &&
+           add(o, "Path", d->path) && cJSON_AddBoolToObject(o, "ReadOnly", d->read_only) != NULL;
+}
+
 static bool add_function(cJSON *o, const struct uvm__sim_disk *d) {
     struct uvm__modify m = {.kind = UVM__MODIFY_VPCI};
     char path[UVM__MODIFY_PATH_BYTES];
@@ -64,6 +73,9 @@ static bool add_disk(cJSON *list, const struct uvm__sim_system *s, const struct 
     }
     if (d->controller == UVM__SIM_NIC) {
         return add_nic(o, d);
+    }
+    if (d->controller == UVM__SIM_VSMB) {
+        return add_vsmb(o, d);
     }
     if (d->controller == UVM__SIM_PLAN9) {
         return add_share(o, d);

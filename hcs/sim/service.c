@@ -435,6 +435,7 @@ const struct uvm__hcs_ops uvm__sim_ops = {
     .capacity = sim_capacity,
     .modify = uvm__sim_modify,
     .image_bytes = sim_image_bytes,
+    .location = uvm__sim_location,
     .nic_config = uvm__sim_nic_config,
     .properties = uvm__sim_properties,
     .close = sim_close,

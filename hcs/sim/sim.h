@@ -102,6 +102,9 @@ uint64_t uvm__sim_vpci_slot(const char *guid);
  * place of a namespace's interface has the address 10.9.8.7/24 and a default route. */
 #define UVM__SIM_NIC 1026u
 uint64_t uvm__sim_nic_slot(const char *guid);
+/* And a vSMB share: in the slot that its name gives; the guest finds it by the tag "vsmb-rw" or "vsmb-ro". */
+#define UVM__SIM_VSMB 1027u
+uint64_t uvm__sim_vsmb_slot(const char *name);
 /* How large every image is from now on; 1 MiB at first. */
 void uvm__sim_set_image_bytes(struct uvm__sim_host *h, uint64_t bytes);
 /* Whether a disk is in the slot; its path (until it is removed) and access. */

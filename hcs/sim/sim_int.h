@@ -114,6 +114,10 @@ struct uvm__sim_disk *uvm__sim_nic_new(uvm_engine *e, const char *guid,
                                        const struct uvm__doc_nic *nic);
 int uvm__sim_nic_config(struct uvm__hcs_system *s, const char *guid,
                         struct uvm__hcs_nic_config *ret);
+/* vsmb.c */
+struct uvm__sim_disk *uvm__sim_vsmb_new(uvm_engine *e, const struct uvm__doc_vsmb_share *share);
+int uvm__sim_location(struct uvm__hcs_system *base, const char *resource,
+                      char ret[UVM__HCS_LOCATION_BYTES]);
 struct uvm__sim_disk *uvm__sim_share_new(uvm_engine *e, const struct uvm__doc_plan9_share *share);
 void uvm__sim_disk_add(struct uvm__sim_system *s, struct uvm__sim_disk *take_d);
 void uvm__sim_disks_free(struct uvm__sim_system *s);

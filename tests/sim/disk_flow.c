@@ -42,6 +42,10 @@ int disk_plan9(struct world *w, struct world_call *c, const struct uvm_plan9_par
     return WORLD_START(w, c, uvm_plan9_attach(w->vm, p, w->scope, world_on_done, c, &c->op));
 }
 
+int disk_vsmb(struct world *w, struct world_call *c, const struct uvm_vsmb_params *p) {
+    return WORLD_START(w, c, uvm_vsmb_attach(w->vm, p, w->scope, world_on_done, c, &c->op));
+}
+
 int disk_vpci(struct world *w, struct world_call *c, const struct uvm_vpci_params *p) {
     return WORLD_START(w, c, uvm_vpci_attach(w->vm, p, w->scope, world_on_done, c, &c->op));
 }
@@ -74,6 +78,11 @@ int disk_vpmem_code(struct world *w, const struct uvm_vpmem_params *p, char ret_
 int disk_plan9_code(struct world *w, const struct uvm_plan9_params *p, char ret_id[32]) {
     struct world_call c = {0};
     return finish(w, &c, disk_plan9(w, &c, p), ret_id);
+}
+
+int disk_vsmb_code(struct world *w, const struct uvm_vsmb_params *p, char ret_id[32]) {
+    struct world_call c = {0};
+    return finish(w, &c, disk_vsmb(w, &c, p), ret_id);
 }
 
 int disk_vpci_code(struct world *w, const struct uvm_vpci_params *p, char ret_id[32]) {
@@ -153,6 +162,15 @@ static void read_share(const cJSON *o, const cJSON *at, struct disk_row *r) {
     r->read_only = flag(o, "read_only");
 }
 
+/* By virtio-fs: in the slot of its name. */
+static void read_vsmb(const cJSON *o, const cJSON *at, struct disk_row *r) {
+    put_text(o, "host_path", r->host_path, sizeof r->host_path);
+    put_text(o, "guest_path", r->guest_path, sizeof r->guest_path);
+    r->controller = UVM__SIM_VSMB;
+    r->lun = uvm__sim_vsmb_slot(uvm__json_string(uvm__json_get(UVM__JSON_STRICT, at, "share")));
+    r->read_only = flag(o, "read_only");
+}
+
 static void read_disk(const cJSON *o, const cJSON *at, struct disk_row *r) {
     bool vpmem = has(at, "device");
     put_text(o, "host_path", r->host_path, sizeof r->host_path);
@@ -181,6 +199,7 @@ uint32_t disk_rows(struct world *w, struct disk_row *ret, uint32_t max) {
         (has(o, "mac")                ? read_nic
          : has(o, "virtual_function") ? read_function
          : has(at, "port")            ? read_share
+         : has(at, "share")           ? read_vsmb
                                       : read_disk)(o, at, r);
         r->refs = (uint32_t)number(o, "refs");
         r->quarantined = flag(o, "quarantined");

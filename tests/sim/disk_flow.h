@@ -15,6 +15,7 @@ struct uvm_scsi_params disk_mount(const char *host_path, const char *guest_path)
 int disk_attach(struct world *w, struct world_call *c, const struct uvm_scsi_params *p);
 int disk_vpmem(struct world *w, struct world_call *c, const struct uvm_vpmem_params *p);
 int disk_plan9(struct world *w, struct world_call *c, const struct uvm_plan9_params *p);
+int disk_vsmb(struct world *w, struct world_call *c, const struct uvm_vsmb_params *p);
 int disk_vpci(struct world *w, struct world_call *c, const struct uvm_vpci_params *p);
 int disk_detach(struct world *w, struct world_call *c, const char *id);
 /* Within the usual time, with this code. The id of an attachment is copied. */
@@ -24,6 +25,7 @@ int disk_nic(struct world *w, struct world_call *c, const struct uvm_nic_params 
 int disk_nic_code(struct world *w, const struct uvm_nic_params *p, char ret_id[32]);
 int disk_vpmem_code(struct world *w, const struct uvm_vpmem_params *p, char ret_id[32]);
 int disk_plan9_code(struct world *w, const struct uvm_plan9_params *p, char ret_id[32]);
+int disk_vsmb_code(struct world *w, const struct uvm_vsmb_params *p, char ret_id[32]);
 int disk_vpci_code(struct world *w, const struct uvm_vpci_params *p, char ret_id[32]);
 void disk_detach_well(struct world *w, const char *id);
 int disk_detach_code(struct world *w, const char *id);

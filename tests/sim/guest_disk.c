@@ -173,6 +173,14 @@ static void read_share(const cJSON *s, struct guest_mount *ret) {
                                 .read_only = flag_of(s, "ReadOnly")};
 }
 
+/* Found by the tag of its mode, and by its name behind it. */
+static bool read_vsmb(const cJSON *s, struct guest_mount *ret) {
+    *ret = (struct guest_mount){.controller = UVM__SIM_VSMB,
+                                .lun = uvm__sim_vsmb_slot(text_of(s, "ShareName")),
+                                .read_only = flag_of(s, "ReadOnly")};
+    return strcmp(text_of(s, "Tag"), ret->read_only ? "vsmb-ro" : "vsmb-rw") == 0;
+}
+
 static bool take(uint32_t *count) {
     bool any = *count > 0;
     *count -= any;
@@ -257,6 +265,11 @@ static void modify_now(struct guest_held *h) {
         char path[64];
         read_nic(settings, &what, path);
         failed = add ? do_mount(g, path, &what) : do_unmount(g, path);
+    } else if (strcmp(type, "VSMBShare") == 0) {
+        const char *path = text_of(settings, "MountPath");
+        failed = !read_vsmb(settings, &what) ? "no such tag"
+                 : add                       ? do_mount(g, path, &what)
+                                             : do_unmount(g, path);
     } else if (strcmp(type, "MappedDirectory") == 0) {
         const char *path = text_of(settings, "MountPath");
         read_share(settings, &what);

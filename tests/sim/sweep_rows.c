@@ -93,6 +93,28 @@ static void prepare_folder(struct sweep *s) {
     EXPECT_EQ(&s->w, disk_plan9_code(&s->w, &p, s->id), UVM_OK);
 }
 
+static struct uvm_vsmb_params share(void) {
+    struct uvm_vsmb_params p = UVM_VSMB_PARAMS_INIT;
+    p.host_path = PATH;
+    p.guest_path = GUEST_PATH;
+    return p;
+}
+
+static int start_share(struct sweep *s, struct world_call *c, uvm_scope *scope) {
+    struct uvm_vsmb_params p = share();
+    return WORLD_START(&s->w, c, uvm_vsmb_attach(s->w.vm, &p, scope, world_on_done, c, &c->op));
+}
+
+static int start_share_joined(struct sweep *s, struct world_call *c, uvm_scope *scope) {
+    int rc = start_share(s, &s->beside, NULL);
+    return rc < 0 ? rc : start_share(s, c, scope);
+}
+
+static void prepare_share(struct sweep *s) {
+    struct uvm_vsmb_params p = share();
+    EXPECT_EQ(&s->w, disk_vsmb_code(&s->w, &p, s->id), UVM_OK);
+}
+
 static int start_function(struct sweep *s, struct world_call *c, uvm_scope *scope) {
     struct uvm_vpci_params p = UVM_VPCI_PARAMS_INIT;
     p.device = PATH;
@@ -223,6 +245,15 @@ const struct sweep_row *const sweep_rows[] = {
     &(const struct sweep_row){"detach in VPMem",
                               {.disks = -1, .mounts = -1, .rows = -1},
                               .prepare = prepare_image,
+                              .start = start_detach},
+    &(const struct sweep_row){
+        "attach a folder by virtio-fs", {.disks = 1, .mounts = 1, .rows = 1}, .start = start_share},
+    &(const struct sweep_row){"attach a folder by virtio-fs beside another",
+                              {.disks = 1, .mounts = 1, .rows = 1},
+                              .start = start_share_joined},
+    &(const struct sweep_row){"detach a folder by virtio-fs",
+                              {.disks = -1, .mounts = -1, .rows = -1},
+                              .prepare = prepare_share,
                               .start = start_detach},
     &(const struct sweep_row){
         "attach a PCI function", {.disks = 1, .mounts = 1, .rows = 1}, .start = start_function},
