@@ -87,14 +87,14 @@ static void test_vmm_killed(void **state) {
 static void test_guest_panics(void **state) {
     struct attached a;
     (void)boot_demo(state);
-    attach(&a, "echo up >&2; echo c > /proc/sysrq-trigger; sleep 1000");
+    attach(&a, "echo up >&2; sleep 0.5; echo c > /proc/sysrq-trigger; sleep 1000");
     expect_detached(&a, "\"reason\":\"guest-panic\"", "demo: the guest's kernel panicked");
 }
 
 static void test_guest_shuts_down(void **state) {
     struct attached a;
     (void)boot_demo(state);
-    attach(&a, "echo up >&2; echo o > /proc/sysrq-trigger; sleep 1000");
+    attach(&a, "echo up >&2; sleep 0.5; echo o > /proc/sysrq-trigger; sleep 1000");
     expect_detached(&a, "\"reason\":\"guest-shutdown\"", "demo: the guest shut down");
 }
 
