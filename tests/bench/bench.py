@@ -285,7 +285,7 @@ def disks(table, folder):
 # ---- the other kinds of devices -------------------------------------------------------------------
 
 BY_HAND = {"vsmb": "virtiofsd, QMP and mount by hand", "plan9": "diod by TCP, mount by hand",
-           "nic": "QMP and ip by hand", "vpci": "QMP by hand", "vpmem": "cp into tmpfs and mount"}
+           "nic": "QMP and ip by hand", "vpci": "QMP by hand", "vpmem": "copied and mounted by hand"}
 RATES = {"read": "%.0f MiB/s", "stat": "%.0f files/s"}
 
 

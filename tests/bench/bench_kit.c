@@ -48,24 +48,28 @@ void bench_check(int rc, const char *what) {
 
 /* ---- a VM --------------------------------------------------------------------------------- */
 
-void bench_boot(char **argv) {
+void bench_boot_with(char **argv, struct uvm_vm_params *vp) {
     struct uvm_qemu_params sp = UVM_QEMU_PARAMS_INIT;
     sp.launch_path = argv[3];
     sp.qemu_path = argv[4];
     bench_check(uv_loop_init(&b.loop), "loop");
     bench_check(uvm_engine_new(&b.loop, NULL, &b.engine), "engine");
     bench_check(uvm_qemu_service_new(b.engine, &sp, &b.service), "service");
-    struct uvm_vm_params vp = UVM_VM_PARAMS_INIT;
-    vp.name = "bench";
-    vp.kernel = argv[1];
-    vp.initrd = argv[2];
+    vp->name = "bench";
+    vp->kernel = argv[1];
+    vp->initrd = argv[2];
 
     uvm_error *err = NULL;
-    if (uvm_vm_new(b.engine, b.service, &vp, &b.vm, &err) < 0) {
+    if (uvm_vm_new(b.engine, b.service, vp, &b.vm, &err) < 0) {
         bench_fail("vm", err);
     }
     bench_check(uvm_vm_boot(b.vm, NULL, bench_on_done, "boot", NULL), "boot");
     bench_run();
+}
+
+void bench_boot(char **argv) {
+    struct uvm_vm_params vp = UVM_VM_PARAMS_INIT;
+    bench_boot_with(argv, &vp);
 }
 
 static void on_closed(void *arg) {

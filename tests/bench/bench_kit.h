@@ -26,6 +26,8 @@ void bench_on_done(uvm_op *op, const uvm_error *err, void *arg);
 
 /* argv[1] to argv[4]: KERNEL INITRD LAUNCH VMM. */
 void bench_boot(char **argv);
+/* The same of a VM of these params, whose name and boot files are filled in. */
+void bench_boot_with(char **argv, struct uvm_vm_params *vp);
 void bench_end(void);
 pid_t bench_vmm(void); /* the VMM's process */
 

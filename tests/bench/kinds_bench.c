@@ -81,11 +81,11 @@ static void make_share(void) {
 
 static pid_t server;
 
-static void start_server(char *const *argv) {
+static void start_server(const char *program, char *const *argv) {
     posix_spawn_file_actions_t quiet;
     (void)posix_spawn_file_actions_init(&quiet);
     (void)posix_spawn_file_actions_addopen(&quiet, 2, "/dev/null", O_WRONLY, 0);
-    if (posix_spawn(&server, argv[0], &quiet, NULL, argv, environ) != 0) {
+    if (posix_spawn(&server, program, &quiet, NULL, argv, environ) != 0) {
         bench_fail(argv[0], NULL);
     }
     (void)posix_spawn_file_actions_destroy(&quiet);
@@ -108,7 +108,7 @@ static void start_daemon(void) {
                           (char *)(uintptr_t) "-o",
                           (char *)(uintptr_t) "cache=auto",
                           NULL};
-    start_server(argv);
+    start_server(argv[0], argv);
     while (chmod(in_folder("fs.sock"), 0666) < 0) { /* it listens from the moment it is there */
         uv_sleep(1);
     }
@@ -134,6 +134,79 @@ static void hand_vsmb_down(void) {
     hand_qmp_until_done("chardev-remove", "{\"id\":\"hand\"}");
     end_server();
     (void)unlink(in_folder("fs.sock"));
+}
+
+/* ---- virtual PMem by hand ----------------------------------------------------------------- */
+
+static const char *layer(void) {
+    return in_folder("layer.img");
+}
+
+/* 16 MiB, half of it data. */
+static void make_layer(void) {
+    char *const argv[] = {(char *)(uintptr_t) "mkfs.ext4",
+                          (char *)(uintptr_t) "-qF",
+                          (char *)(uintptr_t) "-d",
+                          (char *)(uintptr_t)in_folder("data"),
+                          (char *)(uintptr_t)layer(),
+                          (char *)(uintptr_t) "16M",
+                          NULL};
+    static char block[1 << 20];
+    int fd = -1, status = -1;
+    if (mkdir(in_folder("data"), 0777) == 0) {
+        fd = open(in_folder("data/large"), O_CREAT | O_WRONLY | O_CLOEXEC, 0666);
+    }
+    for (unsigned i = 0; i < 8; i++) {
+        memset(block, (int)i + 1, sizeof block);
+        if (fd < 0 || write(fd, block, sizeof block) != sizeof block) {
+            bench_fail("data of an image", NULL);
+        }
+    }
+    close(fd);
+    start_server("/sbin/mkfs.ext4", argv);
+    if (waitpid(server, &status, 0) != server || status != 0) {
+        bench_fail(argv[0], NULL);
+    }
+}
+
+/* The memory of the second nvdimm, which the engine, and so this process, has open. */
+static int other_memory(void) {
+    unsigned seen = 0;
+    for (int fd = 0; fd < 1024; fd++) {
+        char link[64], path[64];
+        (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        ssize_t n = readlink(path, link, sizeof link - 1);
+        link[n < 0 ? 0 : n] = 0;
+        if (strncmp(link, "/memfd:uvm-pmem", 15) == 0 && seen++ == 1) {
+            return fd;
+        }
+    }
+    bench_fail("a second nvdimm", NULL);
+}
+
+/* As cp does: what is read is written. */
+static void hand_vpmem_up(void) {
+    static char block[1 << 17];
+    int from = open(layer(), O_RDONLY | O_CLOEXEC), to = other_memory();
+    ssize_t n;
+    for (off_t at = 0; (n = read(from, block, sizeof block)) > 0; at += n) {
+        if (pwrite(to, block, (size_t)n, at) != n) {
+            bench_fail("copy", NULL);
+        }
+    }
+    close(from);
+    (void)shell("mount -t ext4 -o ro,noload /dev/pmem1 /hand");
+}
+
+static void hand_vpmem_down(void) {
+    (void)shell("umount /hand");
+}
+
+static int attach_vpmem(uvm_done_fn done, void *arg, uvm_op **ret_op) {
+    struct uvm_vpmem_params p = UVM_VPMEM_PARAMS_INIT;
+    p.host_path = layer();
+    p.guest_path = "/m/layer";
+    return uvm_vpmem_attach(b.vm, &p, NULL, done, arg, ret_op);
 }
 
 /* ---- a network adapter by hand ------------------------------------------------------------ */
@@ -172,7 +245,7 @@ static void hand_plan9_up(void) {
                           (char *)(uintptr_t)in_folder("share"),
                           NULL};
     char line[PATH_MAX + 200];
-    start_server(argv);
+    start_server(argv[0], argv);
     (void)snprintf(line, sizeof line,
                    "until mount -t 9p -o trans=tcp,port=" DIOD_PORT
                    ",uname=root,access=user,msize=65536,aname=%s 10.0.2.2 /hand 2>/dev/null; do "
@@ -238,6 +311,7 @@ static const struct kind {
     int (*attach)(uvm_done_fn done, void *arg, uvm_op **ret_op);
     void (*hand_up)(void), (*hand_down)(void);
 } kinds[] = {
+    {"vpmem", false, false, attach_vpmem, hand_vpmem_up, hand_vpmem_down},
     {"vsmb", true, false, attach_vsmb, hand_vsmb_up, hand_vsmb_down},
     {"plan9", true, true, attach_plan9, hand_plan9_up, hand_plan9_down},
     {"nic", false, false, attach_nic, hand_nic_up, hand_nic_down},
@@ -330,7 +404,11 @@ int main(int argc, char **argv) {
     size_t pairs = strtoul(argv[6], NULL, 10);
     pairs = pairs == 0 || pairs > PAIRS_MAX ? 50 : pairs;
     make_share();
-    bench_boot(argv);
+    make_layer();
+    struct uvm_vm_params vp = UVM_VM_PARAMS_INIT;
+    vp.vpmem_devices = 2;
+    vp.vpmem_device_mb = 128;
+    bench_boot_with(argv, &vp);
     hand_open(script);
     for (size_t i = 0; i < KINDS; i++) {
         bool wanted = argc == 7;
