@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * backend_qemu.c — real QEMU, by the kit of its own tests. It stalls as a process does that is stopped.
  */
+#include "async/limits.h"
 #include "tests/conformance/conform.h"
 #include "tests/integration/qemu_kit.h"
 #include <signal.h>
@@ -58,10 +59,19 @@ static void kill_vmm(struct conform *c) {
     signal_vmm(SIGKILL);
 }
 
+static void apart(struct conform *c) {
+    uint64_t until = uv_hrtime() + UINT64_C(2) * UVM__PLUG_APART_MS * 1000000;
+    (void)c;
+    while (uv_hrtime() < until) {
+        (void)uv_run(&kit.base.loop, UV_RUN_NOWAIT);
+    }
+}
+
 const struct conform_backend conform_qemu = {.name = "qemu",
                                              .open = open_service,
                                              .close = close_service,
                                              .step = step,
                                              .turns = turns,
                                              .stall = stall,
-                                             .kill = kill_vmm};
+                                             .kill = kill_vmm,
+                                             .apart = apart};

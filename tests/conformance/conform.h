@@ -26,6 +26,8 @@ struct conform_backend {
     /* From now on the VMM answers nothing; `stalled` false: it goes on, and says what it owes. */
     void (*stall)(struct conform *c, bool stalled);
     void (*kill)(struct conform *c); /* the VMM, at once */
+    /* Until a disk may go without waiting for the one that came last; NULL: none waits. */
+    void (*apart)(struct conform *c);
 };
 extern const struct conform_backend conform_sim, conform_qemu;
 

@@ -66,6 +66,12 @@ static void two_at_once(struct conform *c) {
     two(c, "terminate", uvm__hcs_terminate);
 }
 
+static void apart(struct conform *c) {
+    if (c->backend->apart != NULL) {
+        c->backend->apart(c);
+    }
+}
+
 /* In the tick of the call: nothing has happened. */
 static void cancel_at_once(struct conform *c) {
     struct conform_call call;
@@ -80,6 +86,7 @@ static void cancel_at_once(struct conform *c) {
     conform_cancel(&call);
     conform_end(c, &call);
     conform_add(c, 0, 0, "a.img", false);
+    apart(c);
     conform_modify_start(c, &call, 0, 0, NULL, false);
     conform_cancel(&call);
     conform_end(c, &call);
@@ -121,6 +128,7 @@ static void cancel_in_flight(struct conform *c) {
     c->backend->turns(c);
     conform_cancel(&call);
     conform_end(c, &call);
+    apart(c);
     conform_modify_start(c, &call, 1, 5, NULL, false);
     c->backend->turns(c);
     conform_cancel(&call);
@@ -286,6 +294,7 @@ static void released(struct conform *c) {
     struct conform_call call;
     conform_create(c);
     conform_add(c, 1, 7, "a.img", false);
+    apart(c);
     c->backend->stall(c, true);
     conform_modify_start(c, &call, 1, 7, NULL, false);
     c->backend->turns(c);

@@ -96,7 +96,7 @@ diff "$work/declared" "$work/shown" || fail "the harness shows other functions t
 
 # Each struct that grows has its test. (The harness is static: it and its headers are of one version.)
 # shellcheck disable=SC2086
-params=$(cat $library | sed -n 's/^struct \(uvm_[a-z_]*_params\) {$/\1/p')
+params=$(cat $library | sed -n 's/^struct \(uvm_[a-z0-9_]*_params\) {$/\1/p')
 [ "$(echo "$params" | wc -l)" -ge 5 ] || fail "few params structs are declared: $params"
 for name in $params; do
     has tests/sim/params_test.c "PLACE($name, "

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "async/alloc.h"
+#include "async/limits.h"
 #include "hcs/modify_doc.h"
 #include "tests/integration/qemu_kit.h"
 
@@ -315,7 +316,9 @@ static void a_late_answer(struct kit *k) {
     expect_change(k, 2, 0, "second.img", false, UVM_OK);
     assert_int_equal(kill((pid_t)pid, SIGSTOP), 0);
     start_change(k, &c, 2, 0, NULL, false);
-    for (int i = 0; i < 4; i++) {
+    /* It waits for its turn behind the disk that came; then it has been asked. */
+    uint64_t until = uv_hrtime() + UINT64_C(3) * UVM__PLUG_APART_MS * 1000000;
+    while (uv_hrtime() < until) {
         uv_run(&k->base.loop, UV_RUN_NOWAIT);
     }
     uvm_op_cancel(c.op);

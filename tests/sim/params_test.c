@@ -130,6 +130,31 @@ static void test_places_are_kept(void **state) {
         PLACE(uvm_qemu_params, cache_dir, 48),
         PLACE(uvm_qemu_params, vms_max, 56),
         PLACE(uvm_qemu_params, memory_mb_max, 64),
+        PLACE(uvm_vsmb_params, host_path, 8),
+        PLACE(uvm_vsmb_params, guest_path, 16),
+        PLACE(uvm_vsmb_params, read_only, 24),
+        PLACE(uvm_vsmb_params, file, 25),
+        PLACE(uvm_vsmb_params, files, 32),
+        PLACE(uvm_plan9_params, host_path, 8),
+        PLACE(uvm_plan9_params, guest_path, 16),
+        PLACE(uvm_plan9_params, read_only, 24),
+        PLACE(uvm_plan9_params, file, 25),
+        PLACE(uvm_plan9_params, files, 32),
+        PLACE(uvm_nic_params, type, 8),
+        PLACE(uvm_nic_params, target, 16),
+        PLACE(uvm_nic_params, interface, 24),
+        PLACE(uvm_nic_params, id, 32),
+        PLACE(uvm_nic_params, mac, 40),
+        PLACE(uvm_nic_params, mtu, 48),
+        PLACE(uvm_nic_params, dhcp, 52),
+        PLACE(uvm_nic_params, addresses, 56),
+        PLACE(uvm_nic_params, gateways, 64),
+        PLACE(uvm_nic_params, dns, 72),
+        PLACE(uvm_nic_params, search, 80),
+        PLACE(uvm_nic_params, namespace_id, 88),
+        PLACE(uvm_vpci_params, device, 8),
+        PLACE(uvm_vpci_params, virtual_function, 16),
+        PLACE(uvm_vpci_params, guid, 24),
     };
     (void)state;
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
@@ -392,6 +417,39 @@ static void test_attach(void **state) {
     world_close(&w);
 }
 
+/* An attach by the params of an older program, which are freed, ends well. */
+#define WELL(attach, take_old)                                                                     \
+    do {                                                                                           \
+        void *old_ = (take_old);                                                                   \
+        assert_int_equal(WORLD_START(&w, &c, attach(vm, old_, NULL, world_on_done, &c, &c.op)),    \
+                         0);                                                                       \
+        free(old_);                                                                                \
+        world_wait(&w, &c, LIMIT_MS);                                                              \
+        EXPECT_EQ(&w, c.code, UVM_OK);                                                             \
+        world_call_end(&c);                                                                        \
+    } while (0)
+
+static void test_attach_of_later_kinds(void **state) {
+    struct world w;
+    struct world_call c;
+    struct uvm_vsmb_params vsmb = UVM_VSMB_PARAMS_INIT;
+    struct uvm_plan9_params plan9 = UVM_PLAN9_PARAMS_INIT;
+    struct uvm_nic_params nic = UVM_NIC_PARAMS_INIT;
+    struct uvm_vpci_params vpci = UVM_VPCI_PARAMS_INIT;
+    (void)state;
+    world_open(&w);
+    uvm_vm *vm = world_vm_new(&w, "sim-1");
+    world_boot_well(&w, vm);
+    vsmb.host_path = plan9.host_path = "/a";
+    vpci.device = "emulated:edu";
+    WELL(uvm_vsmb_attach, older(&vsmb, offsetof(struct uvm_vsmb_params, guest_path)));
+    WELL(uvm_plan9_attach, older(&plan9, offsetof(struct uvm_plan9_params, guest_path)));
+    WELL(uvm_nic_attach, older(&nic, offsetof(struct uvm_nic_params, interface)));
+    WELL(uvm_vpci_attach, older(&vpci, offsetof(struct uvm_vpci_params, guid)));
+    world_vm_close(&w, vm);
+    world_close(&w);
+}
+
 /* ---- version ------------------------------------------------------------------------------ */
 
 static void test_version(void **state) {
@@ -416,6 +474,7 @@ int main(void) {
         cmocka_unit_test(test_vm),
         cmocka_unit_test(test_exec),
         cmocka_unit_test(test_attach),
+        cmocka_unit_test(test_attach_of_later_kinds),
         cmocka_unit_test(test_version),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
