@@ -31,6 +31,8 @@ static const struct request {
     {"VSMBShare", "Remove", gcs_vsmb_unmount},
     {"MappedDirectory", "Add", gcs_plan9_mount},
     {"MappedDirectory", "Remove", gcs_plan9_unmount},
+    {"CombinedLayers", "Add", gcs_layers_mount},
+    {"CombinedLayers", "Remove", gcs_layers_unmount},
 };
 
 int gcs_setting_u64(const cJSON *settings, const char *key, uint64_t max, uint64_t *ret,

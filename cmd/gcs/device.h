@@ -53,3 +53,6 @@ int gcs_vpci_wait(const cJSON *settings, struct gcs_words *w);
 /* device_vsmb.c: */
 int gcs_vsmb_mount(const cJSON *settings, struct gcs_words *w);
 int gcs_vsmb_unmount(const cJSON *settings, struct gcs_words *w);
+/* device_layers.c: */
+int gcs_layers_mount(const cJSON *settings, struct gcs_words *w);
+int gcs_layers_unmount(const cJSON *settings, struct gcs_words *w);

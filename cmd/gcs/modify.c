@@ -26,7 +26,7 @@ static const struct resource {
     {"SCSIDevice", "SCSIDevice", REMOVE, false, true},
     {"VPMemDevice", "VPMemDevice", ADD | REMOVE, false, true},
     {"VSMBShare", "VSMBShare", ADD | REMOVE, false, true},
-    {"CombinedLayers", "CombinedLayers", ADD | REMOVE, false, false},
+    {"CombinedLayers", "CombinedLayers", ADD | REMOVE, false, true},
     {"MappedDirectory", "MappedDirectory", ADD | REMOVE, false, true},
     {"Network", "Network", ADD | REMOVE, false, true},
     {"VPCIDevice", "VPCIDevice", ADD, false, true},

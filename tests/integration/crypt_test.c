@@ -41,6 +41,20 @@ static void test_ten_rounds(void **state) {
     host("test $(sort -u headers | wc -l) = 10"); /* each with a key of its own */
 }
 
+/* What the host writes over the disk the guest reads as an error, and not as something else. */
+static void test_changed(void **state) {
+    char id[32];
+    (void)state;
+    host("rm -f secret.img; truncate -s 24M secret.img");
+    attach(id, LIST(image("secret.img"), "--mount", "/data", "--encrypted"));
+    guest(0, "", "yes '" WORDS "' | head -n 20000 > /data/said; sync");
+    host("dd if=/dev/zero of=secret.img bs=1M seek=1 count=22 conv=notrunc status=none");
+    guest(0, "Input/output error\n0\n",
+          "echo 3 > /proc/sys/vm/drop_caches; cat /data/said 2>&1 > /run/got | sed 's/.*: //'; "
+          "grep -vc '^" WORDS "$' /run/got; true");
+    detach(id);
+}
+
 static void test_others(void **state) {
     char a[32], b[32];
     (void)state;
@@ -128,8 +142,13 @@ static int end(void **state) {
 int main(int argc, char **argv) {
 #define CASE(name) cmocka_unit_test_teardown(name, nothing_mapped)
     const struct CMUnitTest tests[] = {
-        CASE(test_plain_disk_shows_them),       CASE(test_ten_rounds), CASE(test_others),
-        CASE(test_remove_that_does_not_say_so), CASE(test_refused),    CASE(test_from_the_start),
+        CASE(test_plain_disk_shows_them),
+        CASE(test_ten_rounds),
+        CASE(test_others),
+        CASE(test_changed),
+        CASE(test_remove_that_does_not_say_so),
+        CASE(test_refused),
+        CASE(test_from_the_start),
     };
     if (argc != 7) {
         (void)fprintf(stderr, "usage: crypt_test UVMCTL UVM-LAUNCH VMLINUX INITRD LIAR TOOLS\n");

@@ -88,9 +88,9 @@ static const struct {
 };
 
 #define CONTAINERS "containers"
-#define OVERLAYS "layers and overlays"
+#define OVERLAYS "overlays, which only a guest mounts (tests/integration/layers_test.c)"
 #define PODS "the /pods cgroup, which comes with containers"
-#define SCSI "SCSI disks"
+#define SCSI "SCSI disks, which only a guest has (tests/integration/disk_test.c)"
 #define NOTIFIED "container exit notifications"
 
 static const struct {
