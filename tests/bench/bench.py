@@ -284,8 +284,8 @@ def disks(table, folder):
 
 # ---- the other kinds of devices -------------------------------------------------------------------
 
-BY_HAND = {"vsmb": "virtiofsd, QMP and mount by hand", "plan9": "diod by TCP, mount by hand",
-           "nic": "QMP and ip by hand", "vpci": "QMP by hand", "vpmem": "copied and mounted by hand"}
+BY_HAND = {"scsi": "QMP and mount by hand", "vsmb": "virtiofsd, QMP and mount by hand",
+           "plan9": "diod by TCP, mount by hand", "nic": "QMP and ip by hand", "vpci": "QMP by hand", "vpmem": "copied and mounted by hand"}
 RATES = {"read": "%.0f MiB/s", "stat": "%.0f files/s"}
 
 

@@ -84,6 +84,7 @@ static pid_t server;
 static void start_server(const char *program, char *const *argv) {
     posix_spawn_file_actions_t quiet;
     (void)posix_spawn_file_actions_init(&quiet);
+    (void)posix_spawn_file_actions_addopen(&quiet, 1, "/dev/null", O_WRONLY, 0);
     (void)posix_spawn_file_actions_addopen(&quiet, 2, "/dev/null", O_WRONLY, 0);
     if (posix_spawn(&server, program, &quiet, NULL, argv, environ) != 0) {
         bench_fail(argv[0], NULL);
@@ -134,6 +135,56 @@ static void hand_vsmb_down(void) {
     hand_qmp_until_done("chardev-remove", "{\"id\":\"hand\"}");
     end_server();
     (void)unlink(in_folder("fs.sock"));
+}
+
+/* ---- a disk by hand ----------------------------------------------------------------------- */
+
+/* The share as a file system, twice: one image cannot be two disks. */
+static void make_disks(void) {
+    static const char *const names[] = {"own.img", "hand.img"};
+    for (unsigned i = 0; i < 2; i++) {
+        char *const argv[] = {(char *)(uintptr_t) "mkfs.ext4",
+                              (char *)(uintptr_t) "-qF",
+                              (char *)(uintptr_t) "-d",
+                              (char *)(uintptr_t)in_folder("share"),
+                              (char *)(uintptr_t)in_folder(names[i]),
+                              (char *)(uintptr_t) "96M",
+                              NULL};
+        int status = -1;
+        start_server("/sbin/mkfs.ext4", argv);
+        if (waitpid(server, &status, 0) != server || status != 0 ||
+            chmod(in_folder(names[i]), 0666) < 0) {
+            bench_fail(names[i], NULL);
+        }
+    }
+}
+
+static void hand_scsi_up(void) {
+    char arguments[PATH_MAX + 200];
+    (void)snprintf(arguments, sizeof arguments,
+                   "{\"driver\":\"raw\",\"node-name\":\"hand\",\"file\":{\"driver\":\"file\","
+                   "\"filename\":\"%s\"}}",
+                   in_folder("hand.img"));
+    hand_qmp("blockdev-add", arguments);
+    hand_qmp("device_add", "{\"driver\":\"scsi-hd\",\"id\":\"hand\",\"bus\":\"scsi0.0\","
+                           "\"channel\":0,\"scsi-id\":0,\"lun\":63,\"drive\":\"hand\"}");
+    (void)shell("until test -e /sys/bus/scsi/devices/*:0:0:63/block; do usleep 2000; done; "
+                "d=$(echo /sys/bus/scsi/devices/*:0:0:63/block/*); "
+                "until test -e /dev/${d##*/}; do usleep 2000; done; "
+                "mount -t ext4 /dev/${d##*/} /hand");
+}
+
+static void hand_scsi_down(void) {
+    (void)shell("umount /hand; echo 1 > ${d%/block/*}/delete");
+    hand_qmp("device_del", "{\"id\":\"hand\"}");
+    hand_qmp_until_done("blockdev-del", "{\"node-name\":\"hand\"}");
+}
+
+static int attach_scsi(uvm_done_fn done, void *arg, uvm_op **ret_op) {
+    struct uvm_scsi_params p = UVM_SCSI_PARAMS_INIT;
+    p.host_path = in_folder("own.img");
+    p.guest_path = "/m/share";
+    return uvm_scsi_attach(b.vm, &p, NULL, done, arg, ret_op);
 }
 
 /* ---- virtual PMem by hand ----------------------------------------------------------------- */
@@ -311,6 +362,7 @@ static const struct kind {
     int (*attach)(uvm_done_fn done, void *arg, uvm_op **ret_op);
     void (*hand_up)(void), (*hand_down)(void);
 } kinds[] = {
+    {"scsi", true, false, attach_scsi, hand_scsi_up, hand_scsi_down},
     {"vpmem", false, false, attach_vpmem, hand_vpmem_up, hand_vpmem_down},
     {"vsmb", true, false, attach_vsmb, hand_vsmb_up, hand_vsmb_down},
     {"plan9", true, true, attach_plan9, hand_plan9_up, hand_plan9_down},
@@ -404,6 +456,7 @@ int main(int argc, char **argv) {
     size_t pairs = strtoul(argv[6], NULL, 10);
     pairs = pairs == 0 || pairs > PAIRS_MAX ? 50 : pairs;
     make_share();
+    make_disks();
     make_layer();
     struct uvm_vm_params vp = UVM_VM_PARAMS_INIT;
     vp.vpmem_devices = 2;
