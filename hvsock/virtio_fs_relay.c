@@ -24,6 +24,7 @@
 #define P_REPLY_ACK (1ull << 3)
 #define KEPT_BYTES_MAX 288u /* a memory table of 8 regions is the longest that is kept */
 #define TURN_MESSAGES 64u
+#define TURN_REQUESTS 256u /* then the loop has others to serve: a guest may never stop asking */
 #define MEMORY_BYTES_MAX (1ull << 40)
 #define OUT_HEADER_BYTES 16u
 #define IN_HEADER_BYTES 40u
@@ -86,6 +87,7 @@ struct uvm__fs_relay {
     struct uvm__vq *rings[UVM__VHOST_RINGS];
     bool lost, closing;
     unsigned handles;
+    struct uvm__ready more; /* rings have more than a turn takes */
     struct uvm__ready finish;
     void (*on_closed)(void *arg);
     void *closed_arg;
@@ -181,19 +183,32 @@ static uint32_t refuse(const struct uvm__vq_element *el) {
 static void serve(struct uvm__fs_relay *r, unsigned ring) {
     struct uvm__vq *q = r->rings[ring];
     struct uvm__vq_element el;
+    unsigned left = TURN_REQUESTS;
     int rc = 0;
     do {
         uvm__vq_kicks_off(q);
-        while ((rc = uvm__vq_peek(q, &el)) > 0) {
+        while (left > 0 && (rc = uvm__vq_peek(q, &el)) > 0) {
             uvm__vq_complete(q, &el, refuse(&el));
+            left--;
         }
         if (uvm__vq_show(q)) {
             uvm__vhost_user_interrupt(r->own, ring);
         }
-    } while (rc == 0 && uvm__vq_kicks_on(q));
+    } while (rc == 0 && left > 0 && uvm__vq_kicks_on(q));
     if (rc < 0) {
         r->rings[ring] = NULL;
         uvm__vhost_user_ring_broken(r->own, ring);
+    } else if (left == 0) {
+        uvm__ready_push(r->engine, &r->more);
+    }
+}
+
+static void serve_more(struct uvm__ready *ready) {
+    struct uvm__fs_relay *r = UVM__CONTAINER_OF(ready, struct uvm__fs_relay, more);
+    for (unsigned ring = 0; ring < UVM__VHOST_RINGS; ring++) {
+        if (r->rings[ring] != NULL) {
+            serve(r, ring);
+        }
     }
 }
 
@@ -406,6 +421,7 @@ int uvm__fs_relay_open(uvm_engine *e, const struct uvm__fs_relay_params *params,
     }
     r->engine = e;
     r->params = *params;
+    uvm__ready_init(&r->more, serve_more);
     uvm__ready_init(&r->finish, finish);
     int rc = open_side(r, &r->front, UVM_TAKE_FD(front));
     rc = rc < 0 ? rc : open_side(r, &r->back, UVM_TAKE_FD(back));
@@ -422,6 +438,7 @@ void uvm__fs_relay_close(struct uvm__fs_relay *r, void (*on_closed)(void *arg), 
     r->on_closed = on_closed;
     r->closed_arg = arg;
     r->handles++; /* held until all are told to close */
+    uvm__ready_cancel(r->engine, &r->more);
     close_side(&r->front);
     close_side(&r->back);
     if (r->own != NULL) {

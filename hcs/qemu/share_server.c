@@ -5,7 +5,8 @@
  * may go without disturbing the others. A server that nobody uses any more when it has come goes at once.
  *
  * virtiofsd takes a listening socket and serves whom it accepts first, so we connect before it runs, and QEMU gets
- * that end. The name of the socket is one that the kernel chooses, without a file; whoever finds it out comes second.
+ * that end. The name of the socket is one that the kernel chooses, without a file, and only one connection may wait
+ * (a backlog of 0): who found the name out and came before us makes ours fail, and is never served.
  * virtiofsd splits in two: we start the one, which shuts the other in; both are in the same mount namespace.
  */
 #include "hcs/qemu/share_server.h"
@@ -112,10 +113,10 @@ static int connect_pair(struct work *w, struct uvm__fail *f) {
     socklen_t bytes = sizeof address.sun_family; /* the kernel finds a name */
 
     w->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    w->socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    w->socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     bool ok = w->listener >= 0 && w->socket >= 0 &&
               bind(w->listener, (const struct sockaddr *)&address, bytes) == 0 &&
-              listen(w->listener, 1) == 0;
+              listen(w->listener, 0) == 0;
     bytes = sizeof address;
     ok = ok && getsockname(w->listener, (struct sockaddr *)&address, &bytes) == 0 &&
          connect(w->socket, (const struct sockaddr *)&address, bytes) == 0;
